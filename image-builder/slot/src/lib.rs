@@ -1,0 +1,1 @@
+//! The A/B model: choose, try, bless, roll back.

@@ -1,0 +1,1 @@
+//! Builds disk images, update bundles and small OCI images.

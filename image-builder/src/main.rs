@@ -1,0 +1,3 @@
+//! The `orlop-image` command.
+
+fn main() {}

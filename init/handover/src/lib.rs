@@ -1,0 +1,1 @@
+//! The wire between PID 1 and the manager.

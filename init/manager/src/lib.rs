@@ -1,0 +1,9 @@
+//! The manager: keeps the containers that unit files declare running.
+//!
+//! It is crash-only (invariant I2): starting and recovering are one code path,
+//! and a SIGKILL at any instant loses no container, exit status, acknowledged
+//! request or log line. It never links the runtime; it runs it.
+
+pub mod api;
+pub mod bus;
+pub mod net;

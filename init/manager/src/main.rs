@@ -1,0 +1,3 @@
+//! The `orlop-manager` command.
+
+fn main() {}

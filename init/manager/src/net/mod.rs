@@ -1,0 +1,1 @@
+//! Uplink, bridge, veth pairs, packet filter and the name server of the bridge.

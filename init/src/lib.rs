@@ -1,0 +1,1 @@
+//! PID 1: boots the image, keeps the manager running, reaps, shuts down.

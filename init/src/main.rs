@@ -1,0 +1,3 @@
+//! The `orlop-init` command.
+
+fn main() {}

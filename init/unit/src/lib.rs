@@ -1,0 +1,1 @@
+//! Unit and host TOML: model, parse, check.

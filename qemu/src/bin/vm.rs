@@ -1,0 +1,3 @@
+//! `cargo vm`.
+
+fn main() {}

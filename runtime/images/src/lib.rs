@@ -1,0 +1,1 @@
+//! OCI image store: read, check, merge, unpack, collect.

@@ -1,0 +1,3 @@
+//! The `orlop-runtime` command.
+
+fn main() {}
