@@ -1,1 +1,7 @@
-//! API types and client; the orlop command.
+//! What operators and programs use to drive a host: the API's types, a client
+//! for them, the keys that mutual TLS needs, and the `orlop` command.
+//!
+//! The manager shares only [`types`] with this crate's other users. Nothing
+//! here knows how a unit is run.
+
+pub mod types;
