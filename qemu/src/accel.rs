@@ -1,0 +1,103 @@
+//! Whether KVM works here, found by booting something under it.
+//!
+//! `/dev/kvm` may exist and hang every guest, so its presence says nothing; a
+//! probe guest that reaches its own panic and resets within seconds does.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How the guest's instructions are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// Hardware virtualisation, seen to work.
+    Kvm,
+    /// QEMU's own translation.
+    Tcg,
+}
+
+impl Accel {
+    /// QEMU's `-accel` and `-cpu` arguments.
+    pub fn arguments(self) -> [&'static str; 4] {
+        match self {
+            Accel::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Accel::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+        }
+    }
+}
+
+/// How long the probe guest may take; a working KVM needs under two seconds.
+const PROBE_LIMIT: Duration = Duration::from_secs(6);
+
+/// Boots `kernel` under KVM without a root: it panics, and `panic=-1` with
+/// `-no-reboot` makes QEMU leave. If QEMU leaves in time by itself, KVM works.
+///
+/// Returns the choice and the reason for it, in a line for the user.
+pub fn probe(kernel: &Path) -> (Accel, String) {
+    if let Err(error) = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+    {
+        return (
+            Accel::Tcg,
+            format!("software emulation (TCG): /dev/kvm: {error}"),
+        );
+    }
+    let started = Instant::now();
+    match run_probe(kernel) {
+        Ok(true) => (
+            Accel::Kvm,
+            format!(
+                "KVM (probe guest ran in {:.1} s)",
+                started.elapsed().as_secs_f32()
+            ),
+        ),
+        Ok(false) => (
+            Accel::Tcg,
+            format!(
+                "software emulation (TCG): a probe guest under /dev/kvm did not run within {} s",
+                PROBE_LIMIT.as_secs()
+            ),
+        ),
+        Err(error) => (
+            Accel::Tcg,
+            format!("software emulation (TCG): the KVM probe failed: {error}"),
+        ),
+    }
+}
+
+fn run_probe(kernel: &Path) -> std::io::Result<bool> {
+    let mut child = Command::new("qemu-system-x86_64")
+        .args([
+            "-nodefaults",
+            "-machine",
+            "q35",
+            "-accel",
+            "kvm",
+            "-cpu",
+            "host",
+            "-m",
+            "256",
+            "-display",
+            "none",
+            "-no-reboot",
+        ])
+        .arg("-kernel")
+        .arg(kernel)
+        .args(["-append", "panic=-1 quiet"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let deadline = Instant::now() + PROBE_LIMIT;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(false)
+}

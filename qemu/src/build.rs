@@ -1,0 +1,137 @@
+//! Builds the project's own binaries and, with them, container and host images.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::paths;
+
+/// The packages whose binaries go into an image or make one.
+const PACKAGES: &[&str] = &[
+    "orlop-init",
+    "orlop-manager",
+    "orlop-runtime",
+    "orlop-image",
+    "orlop-control",
+];
+
+/// Builds the release binaries; cargo's own progress goes to standard error.
+///
+/// # Errors
+///
+/// When cargo cannot be run or the build fails.
+pub fn binaries() -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(paths::repository())
+        .args(["build", "--release", "--bins"]);
+    for package in PACKAGES {
+        cargo.args(["--package", package]);
+    }
+    run(&mut cargo)
+}
+
+/// A release binary's path.
+pub fn binary(name: &str) -> PathBuf {
+    paths::binaries().join(name)
+}
+
+/// Makes the demo's container image at `output` (an OCI archive): Debian's
+/// static busybox as a web server with one page.
+///
+/// # Errors
+///
+/// When `orlop-image oci` fails.
+pub fn demo_container(output: &Path) -> Result<()> {
+    let page = paths::repository().join("configs/demo/index.html");
+    busybox_container(
+        output,
+        "localhost/demo:1",
+        &[(&page, "/www/index.html")],
+        &["busybox", "httpd", "-f", "-v", "-p", "8000", "-h", "/www"],
+    )
+}
+
+/// Makes an OCI archive of Debian's static busybox with `files` (source and
+/// place) that runs `command`.
+///
+/// # Errors
+///
+/// When `orlop-image oci` fails.
+pub fn busybox_container(
+    output: &Path,
+    reference: &str,
+    files: &[(&Path, &str)],
+    command: &[&str],
+) -> Result<()> {
+    make_parent(output)?;
+    let mut oci = Command::new(binary("orlop-image"));
+    oci.arg("oci").arg("--output").arg(output);
+    oci.args([
+        "--reference",
+        reference,
+        "--env",
+        "PATH=/bin",
+        "--file",
+        "/bin/busybox:/bin/busybox:755",
+    ]);
+    for (source, place) in files {
+        oci.arg("--file")
+            .arg(format!("{}:{place}", source.display()));
+    }
+    for word in command {
+        oci.arg(format!("--cmd={word}"));
+    }
+    run(&mut oci)
+}
+
+/// Builds the disk image that the host TOML `host` describes, at `output`.
+///
+/// # Errors
+///
+/// When `orlop-image build` fails; its own messages say where.
+pub fn disk(host: &Path, output: &Path) -> Result<()> {
+    make_parent(output)?;
+    let mut image = Command::new(binary("orlop-image"));
+    image.arg("build").arg(host).arg("--output").arg(output);
+    image
+        .arg("--cache")
+        .arg(paths::cache())
+        .arg("--binaries")
+        .arg(paths::binaries());
+    run(&mut image)
+}
+
+/// Makes a certificate authority, and a client certificate and key signed by it,
+/// in `folder`, with a client configuration that uses them.
+///
+/// # Errors
+///
+/// When `orlop pki init` fails.
+pub fn pki(folder: &Path) -> Result<()> {
+    let mut orlop = Command::new(binary("orlop"));
+    orlop.env("ORLOP_CONFIG", folder.join("config.toml"));
+    run(orlop.args(["pki", "init"]).arg(folder))
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+///
+/// When it cannot be started or does not end well; names the whole command.
+pub fn run(command: &mut Command) -> Result<()> {
+    let words = format!("{command:?}");
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {words}"))?;
+    if !status.success() {
+        bail!("{words} ended with {status}");
+    }
+    Ok(())
+}
+
+fn make_parent(file: &Path) -> Result<()> {
+    let parent = file.parent().context("an output file needs a folder")?;
+    std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))
+}

@@ -1,0 +1,126 @@
+//! The Debian packages that building and booting need: which are missing, and
+//! how they get installed.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+/// What building an image and booting it needs.
+pub const FOR_UP: &[&str] = &[
+    "busybox-static",
+    "dosfstools",
+    "dpkg-dev",
+    "e2fsprogs",
+    "gcc",
+    "libc6-dev",
+    "mtools",
+    "ovmf",
+    "qemu-system-x86",
+    "qemu-utils",
+];
+
+/// What the tests need beyond [`FOR_UP`]: trusted tools to compare with, and
+/// the makers of real container images.
+pub const FOR_TESTS: &[&str] = &[
+    "cryptsetup-bin",
+    "curl",
+    "dbus",
+    "erofs-utils",
+    "fdisk",
+    "mmdebstrap",
+    "nftables",
+    "python3-dbus",
+    "skopeo",
+    "umoci",
+];
+
+/// Installs whatever of `wanted` is missing, after saying which.
+///
+/// # Errors
+///
+/// When packages are missing and this is neither root nor has `sudo`: the error
+/// holds the exact command to run. Also when `apt-get` fails.
+pub fn ensure(wanted: &[&str]) -> Result<()> {
+    let missing = missing(wanted)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<&str> = missing.iter().copied().collect();
+    eprintln!("Debian packages to install: {}", list.join(" "));
+    let prefix: &[&str] = if rustix::process::geteuid().is_root() {
+        &[]
+    } else if Command::new("sudo").arg("-V").output().is_ok() {
+        &["sudo"]
+    } else {
+        bail!(
+            "these packages are missing, and this is neither root nor is there sudo; run as root:\n  \
+             apt-get update && apt-get install --no-install-recommends {}",
+            list.join(" ")
+        );
+    };
+    apt(prefix, &["update", "-qq"])?;
+    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    install.extend(&list);
+    apt(prefix, &install)
+}
+
+fn missing<'a>(wanted: &[&'a str]) -> Result<BTreeSet<&'a str>> {
+    let output = Command::new("dpkg-query")
+        .args(["-W", "-f", "${Package} ${db:Status-Status}\n"])
+        .args(wanted)
+        .output()
+        .context("cannot run dpkg-query: this needs a Debian machine")?;
+    Ok(not_installed(
+        wanted,
+        &String::from_utf8_lossy(&output.stdout),
+    ))
+}
+
+/// The packages of `wanted` that `listing` (lines of `NAME STATUS`) does not
+/// show as installed.
+fn not_installed<'a>(wanted: &[&'a str], listing: &str) -> BTreeSet<&'a str> {
+    let installed: BTreeSet<&str> = listing
+        .lines()
+        .filter_map(|line| line.strip_suffix(" installed"))
+        .collect();
+    wanted
+        .iter()
+        .copied()
+        .filter(|name| !installed.contains(name))
+        .collect()
+}
+
+fn apt(prefix: &[&str], arguments: &[&str]) -> Result<()> {
+    let mut words = prefix.to_vec();
+    words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    words.extend(arguments);
+    let (program, rest) = words.split_first().context("an empty command")?;
+    let status = Command::new(program)
+        .args(rest)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .with_context(|| format!("cannot run {}", words.join(" ")))?;
+    if !status.success() {
+        bail!(
+            "`{}` ended with {status}; see its messages above",
+            words.join(" ")
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::not_installed;
+
+    #[test]
+    fn only_installed_packages_count() {
+        let listing = "ovmf installed\ngcc config-files\nmtools not-installed\n";
+        let missing = not_installed(&["ovmf", "gcc", "mtools", "curl"], listing);
+        assert_eq!(
+            missing.into_iter().collect::<Vec<_>>(),
+            ["curl", "gcc", "mtools"]
+        );
+    }
+}

@@ -1,0 +1,396 @@
+//! One QEMU process: its command line, its life and its end.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+
+use crate::accel::Accel;
+use crate::console::Console;
+use crate::qmp::Qmp;
+
+/// Debian's OVMF, without and with its variable store's template.
+const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// How the guest starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// OVMF, systemd-boot and the UKI on the ESP, as on real hardware.
+    Uefi,
+    /// The kernel, initramfs and command line that the builder wrote beside the
+    /// disk, in this folder; same disk, no firmware.
+    Direct(PathBuf),
+}
+
+/// A port of this machine's loopback that leads to one of the guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// On 127.0.0.1 here.
+    pub host: u16,
+    /// In the guest.
+    pub guest: u16,
+}
+
+/// What a guest is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The disk image; written to by the guest.
+    pub disk: PathBuf,
+    /// `raw` or `qcow2`.
+    pub disk_format: &'static str,
+    /// A folder for the sockets, logs and firmware variables of this guest.
+    pub folder: PathBuf,
+    /// How it starts.
+    pub firmware: Firmware,
+    /// How its instructions run.
+    pub accel: Accel,
+    /// In MiB.
+    pub memory_mib: u32,
+    /// Ports led inward.
+    pub forwards: Vec<Forward>,
+    /// Words appended to the kernel's command line (direct boot only).
+    pub append: String,
+    /// More QEMU arguments, for tests that need a device.
+    pub extra: Vec<String>,
+    /// Whether QEMU leaves when the guest resets, so that a test sees it.
+    pub stop_on_reset: bool,
+}
+
+impl Config {
+    /// A guest of 1 GiB that boots `disk` (raw) through OVMF under TCG.
+    pub fn new(disk: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Config {
+        Config {
+            disk: disk.into(),
+            disk_format: "raw",
+            folder: folder.into(),
+            firmware: Firmware::Uefi,
+            accel: Accel::Tcg,
+            memory_mib: 1024,
+            forwards: Vec::new(),
+            append: String::new(),
+            extra: Vec::new(),
+            stop_on_reset: false,
+        }
+    }
+
+    /// QEMU's arguments.
+    ///
+    /// # Errors
+    ///
+    /// When the direct boot's files cannot be read.
+    fn arguments(&self) -> Result<Vec<String>> {
+        let mut all: Vec<String> = [
+            "-nodefaults",
+            "-machine",
+            "q35",
+            "-smp",
+            "2",
+            "-display",
+            "none",
+        ]
+        .map(String::from)
+        .into();
+        all.extend(self.accel.arguments().map(String::from));
+        let mut add = |name: &str, value: String| all.extend([name.to_owned(), value]);
+        add("-m", self.memory_mib.to_string());
+        add("-serial", format!("file:{}", self.console_file().display()));
+        add(
+            "-qmp",
+            format!("unix:{},server=on,wait=off", self.qmp_socket().display()),
+        );
+        add(
+            "-drive",
+            format!(
+                "if=none,id=disk,format={},file={}",
+                self.disk_format,
+                self.disk.display()
+            ),
+        );
+        add("-device", "virtio-blk-pci,drive=disk,bootindex=0".into());
+        add("-device", "virtio-rng-pci".into());
+        add("-netdev", self.user_network());
+        add("-device", "virtio-net-pci,netdev=uplink,romfile=".into());
+        match &self.firmware {
+            Firmware::Uefi => {
+                add(
+                    "-drive",
+                    format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"),
+                );
+                let vars = self.variables_file();
+                add(
+                    "-drive",
+                    format!("if=pflash,unit=1,format=raw,file={}", vars.display()),
+                );
+            }
+            Firmware::Direct(files) => {
+                let words = std::fs::read_to_string(files.join("cmdline"))
+                    .with_context(|| format!("cannot read {}/cmdline", files.display()))?;
+                add("-kernel", files.join("vmlinuz").display().to_string());
+                add("-initrd", files.join("initrd.img").display().to_string());
+                add("-append", format!("{} {}", words.trim(), self.append));
+            }
+        }
+        if self.stop_on_reset {
+            all.push("-no-reboot".into());
+        }
+        all.extend(self.extra.iter().cloned());
+        Ok(all)
+    }
+
+    fn user_network(&self) -> String {
+        let forwards: Vec<String> = self
+            .forwards
+            .iter()
+            .map(|port| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", port.host, port.guest))
+            .collect();
+        format!("user,id=uplink{}", forwards.concat())
+    }
+
+    fn console_file(&self) -> PathBuf {
+        self.folder.join("console.log")
+    }
+
+    fn qmp_socket(&self) -> PathBuf {
+        self.folder.join("qmp.sock")
+    }
+
+    fn variables_file(&self) -> PathBuf {
+        self.folder.join("firmware-variables.fd")
+    }
+}
+
+/// A running guest; dropped, it is switched off hard.
+pub struct Machine {
+    child: Child,
+    config: Config,
+    console: Console,
+    detached: bool,
+}
+
+impl Machine {
+    /// Starts QEMU. Firmware variables are made fresh unless the folder has them.
+    ///
+    /// # Errors
+    ///
+    /// When QEMU cannot be started or leaves at once (its own words are quoted).
+    pub fn start(config: Config) -> Result<Machine> {
+        std::fs::create_dir_all(&config.folder)
+            .with_context(|| format!("cannot make {}", config.folder.display()))?;
+        if config.firmware == Firmware::Uefi && !config.variables_file().exists() {
+            std::fs::copy(OVMF_VARS, config.variables_file()).with_context(|| {
+                format!("cannot copy {OVMF_VARS}: is the package ovmf installed?")
+            })?;
+        }
+        let _ = std::fs::remove_file(config.qmp_socket());
+        let console = Console::new(config.console_file());
+        console.clear()?;
+        let messages = std::fs::File::create(config.folder.join("qemu.log"))?;
+        let child = new_session(
+            Command::new("qemu-system-x86_64")
+                .args(config.arguments()?)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(messages),
+        )
+        .spawn()
+        .context("cannot start qemu-system-x86_64: is the package qemu-system-x86 installed?")?;
+        let mut machine = Machine {
+            child,
+            config,
+            console,
+            detached: false,
+        };
+        machine.wait_for_qmp()?;
+        Ok(machine)
+    }
+
+    fn wait_for_qmp(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.config.qmp_socket().exists() {
+            if let Some(status) = self.child.try_wait()? {
+                let log = self.config.folder.join("qemu.log");
+                let words = std::fs::read_to_string(&log).unwrap_or_default();
+                bail!("QEMU ended at once ({status}): {}", words.trim());
+            }
+            if Instant::now() > deadline {
+                bail!("QEMU made no control socket within 20 s");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// The serial console.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// QEMU's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the guest was made of.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A control connection to QEMU.
+    ///
+    /// # Errors
+    ///
+    /// When QEMU does not answer.
+    pub fn qmp(&self) -> Result<Qmp> {
+        Qmp::connect(&self.config.qmp_socket())
+    }
+
+    /// Whether QEMU still runs.
+    ///
+    /// # Errors
+    ///
+    /// When its state cannot be asked for.
+    pub fn running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Waits for QEMU to leave by itself (power-off, or a reset with
+    /// `stop_on_reset`).
+    ///
+    /// # Errors
+    ///
+    /// After `limit`, with the end of the console.
+    pub fn wait_for_end(&mut self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        while self.running()? {
+            if Instant::now() > deadline {
+                bail!(
+                    "the guest did not go off within {} s; its console's end:\n{}",
+                    limit.as_secs(),
+                    self.console.tail(30)
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Cuts the power: QEMU is killed at once, whatever it does.
+    ///
+    /// # Errors
+    ///
+    /// When the process cannot be killed or waited for.
+    pub fn cut_power(&mut self) -> Result<()> {
+        if self.running()? {
+            self.child.kill()?;
+            self.child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Resets the guest as a reset button does; it boots again.
+    ///
+    /// # Errors
+    ///
+    /// When QEMU does not answer.
+    pub fn reset(&self) -> Result<()> {
+        self.qmp()?.execute("system_reset", json!({}))?;
+        Ok(())
+    }
+
+    /// Leaves the guest running when this value goes.
+    pub fn detach(mut self) {
+        self.detached = true;
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if !self.detached {
+            let _ = self.cut_power();
+        }
+    }
+}
+
+/// Has the child lead its own process group, so that a terminal's Ctrl-C
+/// reaches `cargo vm` alone, which then shuts the guest down in order.
+fn new_session(command: &mut Command) -> &mut Command {
+    std::os::unix::process::CommandExt::process_group(command, 0)
+}
+
+/// A free port of the loopback: `wanted` when nobody has it.
+///
+/// # Errors
+///
+/// When no port at all can be bound.
+pub fn free_port(wanted: Option<u16>) -> Result<u16> {
+    let bind = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port));
+    let listener = match wanted {
+        Some(port) => bind(port).or_else(|_| bind(0)),
+        None => bind(0),
+    };
+    Ok(listener
+        .context("no free port on 127.0.0.1")?
+        .local_addr()?
+        .port())
+}
+
+/// Copies a disk image, keeping its holes.
+///
+/// # Errors
+///
+/// When `cp` fails.
+pub fn copy_disk(from: &Path, to: &Path) -> Result<()> {
+    let mut copy = Command::new("cp");
+    copy.args(["--sparse=always", "--reflink=auto"])
+        .arg(from)
+        .arg(to);
+    crate::build::run(&mut copy)
+}
+
+/// Grows a raw disk image to `bytes`, as a larger machine's disk would be.
+///
+/// # Errors
+///
+/// When the file cannot be opened or grown.
+pub fn grow_disk(disk: &Path, bytes: u64) -> Result<()> {
+    let file = std::fs::File::options().write(true).open(disk)?;
+    if file.metadata()?.len() < bytes {
+        file.set_len(bytes)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Firmware, Forward};
+
+    #[test]
+    fn forwards_stand_on_the_loopback_only() {
+        let mut config = Config::new("/d.raw", "/f");
+        config.forwards = vec![
+            Forward {
+                host: 8080,
+                guest: 80,
+            },
+            Forward { host: 1, guest: 2 },
+        ];
+        let arguments = config.arguments().expect("arguments").join(" ");
+        assert!(
+            arguments.contains(
+                "user,id=uplink,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:127.0.0.1:1-:2"
+            )
+        );
+        assert!(arguments.contains("if=pflash,unit=1,format=raw,file=/f/firmware-variables.fd"));
+    }
+
+    #[test]
+    fn a_direct_boot_needs_the_files_beside_the_disk() {
+        let mut config = Config::new("/d.raw", "/f");
+        config.firmware = Firmware::Direct("/nonexistent".into());
+        let error = config.arguments().expect_err("no such folder").to_string();
+        assert!(error.contains("/nonexistent/cmdline"), "{error}");
+    }
+}

@@ -1,0 +1,40 @@
+//! The `cargo vm` command, one module a subcommand.
+
+mod down;
+mod files;
+mod test;
+mod up;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Boot Orlop under QEMU, and test it.
+#[derive(Parser)]
+#[command(name = "cargo vm", bin_name = "cargo vm")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Build everything, boot the demo, wait until its containers are healthy
+    Up(up::Options),
+    /// Shut the guest down that `up` left running
+    Down,
+    /// Run all tests: format, clippy, unit, property, tidy, end to end under QEMU
+    Test(test::Options),
+}
+
+/// Parses the command line and does what it says.
+///
+/// # Errors
+///
+/// Whatever kept the subcommand from its end.
+pub fn run() -> Result<()> {
+    match Arguments::parse().command {
+        Action::Up(options) => up::run(&options),
+        Action::Down => down::run(),
+        Action::Test(options) => test::run(&options),
+    }
+}

@@ -1,0 +1,272 @@
+//! `cargo vm up`: from a checkout to a page in the browser.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use orlop_control::types::{HealthState, UnitState, UnitStatus};
+
+use super::down;
+use super::files::{self, Running};
+use crate::guest::{API_PORT, Guest};
+use crate::machine::{self, Config, Firmware, Forward};
+use crate::{accel, build, debian, paths};
+
+/// How long the containers may take to become healthy; TCG on a busy machine is slow.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(240);
+
+/// The disk's size in the guest, larger than the image so that the state
+/// partition grows at first boot as it would on a real machine.
+const DISK_BYTES: u64 = 4 << 30;
+
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// Leave the guest running and return once it is healthy
+    #[arg(long)]
+    detach: bool,
+    /// Boot the kernel without firmware, from the same disk
+    #[arg(long)]
+    direct: bool,
+    /// The host TOML to build and boot
+    #[arg(long, value_name = "FILE")]
+    host: Option<PathBuf>,
+    /// The guest's memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    memory: u32,
+    /// The port of this machine's loopback that leads to the guest's port 80
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    if let Some(running) = Running::load()? {
+        bail!(
+            "a guest is running already (process {}); `cargo vm down` ends it",
+            running.pid
+        );
+    }
+    debian::ensure(debian::FOR_UP)?;
+    let image = build_image(options.host.as_deref())?;
+    let disk = prepare_disk(&image)?;
+    let (accel, why) = accel::probe(&boot_files(&image).join("vmlinuz"));
+    println!("Running under {why}.");
+
+    let web = port_for(options.port)?;
+    let api = machine::free_port(Some(API_PORT))?;
+    let mut config = Config::new(disk, files::guest());
+    config.accel = accel;
+    config.memory_mib = options.memory;
+    config.forwards = vec![
+        Forward {
+            host: web,
+            guest: 80,
+        },
+        Forward {
+            host: api,
+            guest: API_PORT,
+        },
+    ];
+    if options.direct {
+        config.firmware = Firmware::Direct(boot_files(&image));
+    }
+    let interrupted = on_interrupt()?;
+    let mut guest = Guest::boot(config, &files::operator())?;
+    let running = Running {
+        pid: guest.machine().pid(),
+        api_port: api,
+    };
+    running.save()?;
+    let outcome = wait_until_healthy(&mut guest, &interrupted);
+    if let Err(error) = outcome {
+        Running::forget();
+        return Err(error);
+    }
+    print_welcome(&guest, web);
+    if options.detach {
+        guest.detach();
+        println!("\nThe guest runs on; `cargo vm down` shuts it down.");
+        return Ok(());
+    }
+    println!("\nCtrl-C shuts it down.");
+    wait_for_end(&mut guest, &interrupted, &running)
+}
+
+/// Builds binaries, the demo's container, certificates and the disk image.
+fn build_image(host: Option<&Path>) -> Result<PathBuf> {
+    println!("Building Orlop's binaries ...");
+    build::binaries()?;
+    std::fs::create_dir_all(paths::vm())?;
+    ensure_pki()?;
+    let demo = paths::repository().join("configs/demo.toml");
+    let host = host.unwrap_or(&demo);
+    build::demo_container(&paths::vm().join("demo-container.tar"))?;
+    let name = host
+        .file_stem()
+        .context("--host needs a file name")?
+        .to_string_lossy();
+    let image = paths::vm().join(format!("{name}.img"));
+    println!("Building the host image {} ...", image.display());
+    build::disk(host, &image)?;
+    Ok(image)
+}
+
+/// The kernel, initramfs and command line beside an image.
+fn boot_files(image: &Path) -> PathBuf {
+    let mut name = image.as_os_str().to_owned();
+    name.push(".d");
+    PathBuf::from(name)
+}
+
+/// Makes the operator's certificates once.
+fn ensure_pki() -> Result<()> {
+    let folder = files::operator();
+    if folder.join("ca.crt").exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&folder)?;
+    build::pki(&folder)
+}
+
+/// A fresh disk for a new image; the one in use, with its state, for the same.
+fn prepare_disk(image: &Path) -> Result<PathBuf> {
+    let disk = image.with_extension("disk");
+    let stamp = image.with_extension("disk-of");
+    let root_hash = std::fs::read_to_string(boot_files(image).join("cmdline"))
+        .context("the builder left no command line beside the image")?;
+    if disk.exists() && std::fs::read_to_string(&stamp).is_ok_and(|made| made == root_hash) {
+        println!("Booting the same disk as before; its state is kept.");
+        return Ok(disk);
+    }
+    if disk.exists() {
+        println!("The image has changed: starting from a fresh disk.");
+    }
+    machine::copy_disk(image, &disk)?;
+    machine::grow_disk(&disk, DISK_BYTES)?;
+    std::fs::write(&stamp, root_hash)?;
+    Ok(disk)
+}
+
+fn port_for(wanted: Option<u16>) -> Result<u16> {
+    let port = machine::free_port(Some(wanted.unwrap_or(8080)))?;
+    match wanted {
+        Some(wanted) if port != wanted => {
+            bail!("port {wanted} of 127.0.0.1 is taken; give another --port")
+        }
+        _ => Ok(port),
+    }
+}
+
+/// A channel that hears of each Ctrl-C or SIGTERM.
+fn on_interrupt() -> Result<mpsc::Receiver<()>> {
+    let (sender, receiver) = mpsc::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+                return;
+            };
+            loop {
+                tokio::select! {
+                    heard = tokio::signal::ctrl_c() => if heard.is_err() { return },
+                    _ = terminate.recv() => {}
+                }
+                if sender.send(()).is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    Ok(receiver)
+}
+
+fn wait_until_healthy(guest: &mut Guest, interrupted: &mpsc::Receiver<()>) -> Result<()> {
+    let started = Instant::now();
+    let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(
+        "{spinner} {elapsed:>3} {msg}",
+    )?);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    let mut trusted = false;
+    loop {
+        if interrupted.try_recv().is_ok() {
+            bail!("interrupted while booting; the guest was switched off");
+        }
+        if !guest.machine().running()? {
+            bail!(
+                "the guest went off while booting; its console's end:\n{}",
+                guest.machine().console().tail(30)
+            );
+        }
+        if started.elapsed() > HEALTHY_WITHIN {
+            bail!(
+                "the containers were not healthy within {} s; the console's end:\n{}",
+                HEALTHY_WITHIN.as_secs(),
+                guest.machine().console().tail(40)
+            );
+        }
+        bar.set_message(guest.machine().console().tail(1));
+        if !trusted {
+            trusted = guest.trust(Duration::ZERO).is_ok();
+        } else if let Ok(units) = guest.operator().units()
+            && all_healthy(&units)
+        {
+            bar.finish_and_clear();
+            println!(
+                "Booted and healthy after {:.1} s.",
+                started.elapsed().as_secs_f32()
+            );
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn all_healthy(units: &[UnitStatus]) -> bool {
+    let well = |unit: &UnitStatus| {
+        unit.state == UnitState::Running
+            && unit
+                .health
+                .is_none_or(|health| health == HealthState::Healthy)
+    };
+    units.iter().filter(|unit| unit.enabled).all(well)
+}
+
+fn print_welcome(guest: &Guest, web: u16) {
+    let config = guest.operator().config_file();
+    println!("\n  http://localhost:{web}/\n");
+    println!("Drive the host with the orlop command:\n");
+    println!("  export ORLOP_CONFIG={}", config.display());
+    println!("  export ORLOP_HOST={}", guest.operator().address());
+    println!("  export PATH={}:$PATH\n", paths::binaries().display());
+    for words in [
+        "orlop status",
+        "orlop ps",
+        "orlop logs -f web",
+        "orlop apply FILE.toml",
+        "orlop --help",
+    ] {
+        println!("  {words}");
+    }
+}
+
+fn wait_for_end(
+    guest: &mut Guest,
+    interrupted: &mpsc::Receiver<()>,
+    running: &Running,
+) -> Result<()> {
+    loop {
+        if !guest.machine().running()? {
+            Running::forget();
+            println!("The guest went off.");
+            return Ok(());
+        }
+        if interrupted.recv_timeout(Duration::from_millis(200)).is_ok() {
+            println!("\nShutting down ...");
+            return down::shut_down(running);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Which crate may import which, as the design draws it.
+
+use crate::{none, repository};
+
+/// A crate and the project's crates that it may depend on. Who is not named
+/// here may not exist.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("runtime/sys", &[]),
+    ("init/unit", &[]),
+    ("image-builder/slot", &[]),
+    ("init/handover", &["orlop-sys"]),
+    ("runtime/images", &["orlop-sys"]),
+    ("runtime", &["orlop-sys"]),
+    ("init/control", &["orlop-unit"]),
+    ("init", &["orlop-handover", "orlop-slot", "orlop-sys"]),
+    (
+        "init/manager",
+        &[
+            "orlop-control",
+            "orlop-handover",
+            "orlop-images",
+            "orlop-slot",
+            "orlop-sys",
+            "orlop-unit",
+        ],
+    ),
+    (
+        "image-builder",
+        &["orlop-images", "orlop-slot", "orlop-unit"],
+    ),
+    ("qemu", &["orlop-control"]),
+    ("tests", &["orlop-control", "orlop-qemu", "orlop-unit"]),
+];
+
+/// A library from outside and the only crates that may use it.
+const FENCED: &[(&str, &[&str])] = &[
+    ("tokio", &["init/manager", "init/control", "qemu"]),
+    ("axum", &["init/manager"]),
+    ("zbus", &["init/manager"]),
+    ("libc", &["runtime/sys"]),
+];
+
+fn dependencies(folder: &str) -> Vec<String> {
+    let path = repository().join(folder).join("Cargo.toml");
+    let text = std::fs::read_to_string(&path).expect("a manifest");
+    let manifest: toml::Table = text.parse().expect("a manifest that parses");
+    ["dependencies", "dev-dependencies"]
+        .iter()
+        .filter_map(|section| manifest.get(*section)?.as_table())
+        .flat_map(|table| table.keys().cloned())
+        .collect()
+}
+
+#[test]
+fn imports_go_one_way() {
+    let mut complaints = Vec::new();
+    for (folder, allowed) in ALLOWED {
+        for name in dependencies(folder) {
+            if name.starts_with("orlop-") && !allowed.contains(&name.as_str()) {
+                complaints.push(format!("{folder}/Cargo.toml: may not depend on {name}"));
+            }
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
+fn every_crate_is_in_the_drawing() {
+    let text = std::fs::read_to_string(repository().join("Cargo.toml")).expect("a manifest");
+    let manifest: toml::Table = text.parse().expect("a manifest that parses");
+    let mut members: Vec<&str> = manifest["workspace"]["members"]
+        .as_array()
+        .expect("members")
+        .iter()
+        .map(|member| member.as_str().expect("a folder"))
+        .collect();
+    let mut drawn: Vec<&str> = ALLOWED.iter().map(|(folder, _)| *folder).collect();
+    members.sort_unstable();
+    drawn.sort_unstable();
+    assert_eq!(members, drawn);
+}
+
+#[test]
+fn fenced_libraries_stay_in_their_crates() {
+    let mut complaints = Vec::new();
+    for (folder, _) in ALLOWED {
+        let used = dependencies(folder);
+        for (library, fence) in FENCED {
+            if used.iter().any(|name| name == library) && !fence.contains(folder) {
+                complaints.push(format!(
+                    "{folder}/Cargo.toml: {library} belongs in {fence:?} only"
+                ));
+            }
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
+fn axum_and_zbus_stay_in_one_module_of_the_manager() {
+    let manager = repository().join("init/manager/src");
+    let mut complaints = Vec::new();
+    for path in crate::files(&manager, ".rs") {
+        let place = path
+            .strip_prefix(&manager)
+            .expect("below")
+            .to_string_lossy()
+            .into_owned();
+        let text = std::fs::read_to_string(&path).expect("a source file");
+        for (library, module) in [("axum::", "api/"), ("zbus::", "bus/")] {
+            if text.contains(library) && !place.starts_with(module) {
+                complaints.push(format!(
+                    "init/manager/src/{place}: {library} outside {module}"
+                ));
+            }
+        }
+    }
+    none(&complaints);
+}
