@@ -1,0 +1,116 @@
+//! Stands in the manager's place in a test image, and hurts the host.
+//!
+//! The file in the image is this program with the real manager appended and the
+//! manager's length in the last eight bytes, so that the product needs no hook
+//! for any of this. It starts a tormentor, then becomes the real manager in the
+//! same process, so that PID 1 sees the manager that it started. The kernel's
+//! command line says what the tormentor does: `chaos=kill:COUNT`,
+//! `chaos=hang-manager`, `chaos=freeze-init`, `chaos=panic`; nothing without it.
+
+mod kill;
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+fn main() -> ExitCode {
+    let outcome = match std::env::args().nth(1).as_deref() {
+        Some("--torment") => torment(),
+        _ => become_manager(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("failed: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Starts the tormentor and execs the appended manager.
+fn become_manager() -> Result<()> {
+    let mut own = File::open("/proc/self/exe").context("own file")?;
+    let mut length = [0; 8];
+    own.seek(SeekFrom::End(-8))?;
+    own.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    own.seek(SeekFrom::End(-8 - i64::try_from(length)?))?;
+
+    // Not close-on-exec for the tormentor's sake: it is gone from both at exec.
+    let memory = rustix::fs::memfd_create("orlop-manager", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut manager = File::from(memory);
+    std::io::copy(&mut own.take(length), &mut manager)?;
+
+    if let Some(order) = order() {
+        Command::new("/proc/self/exe")
+            .arg("--torment")
+            .arg(std::process::id().to_string())
+            .arg(order)
+            .env_remove("ORLOP_INIT_FD")
+            .spawn()
+            .context("the tormentor")?;
+    }
+    let path = format!("/proc/self/fd/{}", manager.as_raw_fd());
+    let error = Command::new(path)
+        .arg0("orlop-manager")
+        .args(std::env::args().skip(1))
+        .exec();
+    Err(error).context("becoming the manager")
+}
+
+/// The order on the kernel's command line.
+fn order() -> Option<String> {
+    let line = std::fs::read_to_string("/proc/cmdline").ok()?;
+    line.split_whitespace()
+        .find_map(|word| word.strip_prefix("chaos="))
+        .map(str::to_owned)
+}
+
+/// Carries out `order` on the manager, whose process is the second argument.
+fn torment() -> Result<()> {
+    let mut arguments = std::env::args().skip(2);
+    let manager = arguments.next().context("no process id")?.parse()?;
+    let manager = Pid::from_raw(manager).context("process id 0")?;
+    let order = arguments.next().context("no order")?;
+    match order.split_once(':').unwrap_or((&order, "")) {
+        ("kill", count) => kill::run(manager, count.parse()?),
+        ("hang-manager", _) => once("hang-manager", || Ok(kill_process(manager, Signal::STOP)?)),
+        ("freeze-init", _) => once("freeze-init", freeze_init),
+        ("panic", _) => once("panic", || Ok(std::fs::write("/proc/sysrq-trigger", "c")?)),
+        _ => anyhow::bail!("no such order: {order}"),
+    }
+}
+
+/// Does `harm` once in a boot, after the host had time to come up.
+fn once(name: &str, harm: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mark = format!("/run/chaos-{name}");
+    if std::fs::exists(&mark)? {
+        return Ok(());
+    }
+    std::fs::write(mark, "")?;
+    std::thread::sleep(Duration::from_secs(6));
+    say(name);
+    harm()
+}
+
+/// Stops PID 1 where it stands: a frozen cgroup holds even it.
+fn freeze_init() -> Result<()> {
+    let group = "/sys/fs/cgroup/chaos";
+    std::fs::create_dir_all(group)?;
+    std::fs::write(format!("{group}/cgroup.procs"), "1")?;
+    std::fs::write(format!("{group}/cgroup.freeze"), "1")?;
+    Ok(())
+}
+
+/// A line for the console.
+fn say(words: &str) {
+    if let Ok(mut console) = File::options().write(true).open("/dev/kmsg") {
+        let _ = writeln!(console, "<3>chaos: {words}");
+    }
+}
