@@ -6,6 +6,7 @@
 
 pub mod clone;
 pub mod idmap;
+pub mod inherited;
 pub mod mount;
 pub mod overlay;
 mod syscall;
