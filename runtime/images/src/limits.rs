@@ -1,0 +1,38 @@
+//! How large an image may be (I10). Real images stay far below every number
+//! here; a hostile one must not be able to take the host's memory or disk.
+
+/// Bounds for reading one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of `index.json`, of an index, of a manifest.
+    pub document_bytes: u64,
+    /// Bytes of an image configuration.
+    pub config_bytes: u64,
+    /// Layers of an image.
+    pub layers: usize,
+    /// Archive members in all layers together, whiteouts included; also blobs
+    /// in an OCI archive.
+    pub entries: usize,
+    /// Uncompressed bytes of all layers together; also of a compressed OCI
+    /// archive.
+    pub unpacked_bytes: u64,
+    /// Bytes of one PAX or GNU extension header. Extended attributes travel
+    /// in these, and the kernel takes at most 64 KiB for one.
+    pub extension_bytes: u64,
+    /// Bytes of all extended attributes in all layers.
+    pub xattr_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            document_bytes: 4 << 20,
+            config_bytes: 4 << 20,
+            layers: 512,
+            entries: 1_000_000,
+            unpacked_bytes: 64 << 30,
+            extension_bytes: 1 << 20,
+            xattr_bytes: 64 << 20,
+        }
+    }
+}
