@@ -6,4 +6,8 @@
 
 pub mod api;
 pub mod bus;
+pub mod container;
+pub mod exec;
+pub mod handle;
+pub mod logs;
 pub mod net;

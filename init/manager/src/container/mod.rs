@@ -1,0 +1,4 @@
+//! Containers: what a unit becomes when it runs.
+
+pub mod id;
+pub mod user;
