@@ -1,0 +1,163 @@
+//! Published ports: what they are, and whether one is free.
+//!
+//! A port that the packet filter translates never reaches a socket of the
+//! host, so taking one that the host listens on would silently cut that off.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+
+use super::error::{NetError, Result};
+use super::nft::{PortForward, Proto};
+
+/// A transport that has ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Transport {
+    pub(super) fn proto(self) -> Proto {
+        match self {
+            Transport::Tcp => Proto::Tcp,
+            Transport::Udp => Proto::Udp,
+        }
+    }
+}
+
+/// A port of the host that leads to one of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Only this address of the host; all of them when none is given.
+    pub host_ip: Option<Ipv4Addr>,
+    /// The host's port.
+    pub host: u16,
+    /// The container's.
+    pub container: u16,
+    /// TCP or UDP.
+    pub transport: Transport,
+}
+
+fn taken(forward: &PortForward, why: String) -> NetError {
+    let protocol = if forward.proto == Proto::Udp {
+        "udp"
+    } else {
+        "tcp"
+    };
+    NetError::PortTaken {
+        port: forward.host_port,
+        protocol,
+        why,
+    }
+}
+
+/// The API's own port is not for units: the host could not be reached.
+pub(super) fn free_of_api(forward: &PortForward, api_port: Option<u16>) -> Result<()> {
+    if forward.proto == Proto::Tcp && api_port == Some(forward.host_port) {
+        let why = "it is the API's; publish another, or set another in api.listen".to_owned();
+        return Err(taken(forward, why));
+    }
+    Ok(())
+}
+
+/// No other unit publishes it on the same address.
+pub(super) fn free_of_units<'a>(
+    forward: &PortForward,
+    others: impl Iterator<Item = (&'a String, &'a Vec<PortForward>)>,
+) -> Result<()> {
+    let meets = |other: &PortForward| {
+        let same_address = match (other.host_ip, forward.host_ip) {
+            (Some(theirs), Some(ours)) => theirs == ours,
+            (None, _) | (_, None) => true,
+        };
+        same_address && other.proto == forward.proto && other.host_port == forward.host_port
+    };
+    for (unit, theirs) in others {
+        if theirs.iter().any(meets) {
+            let why = format!("unit {unit} publishes it; give one of the two another port");
+            return Err(taken(forward, why));
+        }
+    }
+    Ok(())
+}
+
+/// Nothing on the host listens on it.
+pub(super) fn free_of_host(forward: &PortForward) -> Result<()> {
+    let address = forward.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let address = SocketAddrV4::new(address, forward.host_port);
+    let tried = if forward.proto == Proto::Udp {
+        UdpSocket::bind(address).map(drop)
+    } else {
+        TcpListener::bind(address).map(drop)
+    };
+    match tried {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let why = "something on the host listens on it; publish another".to_owned();
+            Err(taken(forward, why))
+        }
+        // Any other trouble, such as an address that the host does not have
+        // yet, is not about who has the port.
+        Err(_) | Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forward(host_ip: Option<[u8; 4]>, proto: Proto, host_port: u16) -> PortForward {
+        let to = SocketAddrV4::new(Ipv4Addr::new(10, 89, 0, 2), 80);
+        PortForward {
+            proto,
+            host_ip: host_ip.map(Into::into),
+            host_port,
+            to,
+        }
+    }
+
+    #[test]
+    fn ports_of_others() {
+        let unit = "other".to_owned();
+        let everywhere = vec![forward(None, Proto::Tcp, 80)];
+        let one_address = vec![forward(Some([192, 0, 2, 1]), Proto::Tcp, 80)];
+        let cases = [
+            (forward(None, Proto::Tcp, 80), false, false),
+            (forward(None, Proto::Tcp, 81), true, true),
+            (forward(None, Proto::Udp, 80), true, true),
+            (forward(Some([192, 0, 2, 1]), Proto::Tcp, 80), false, false),
+            (forward(Some([192, 0, 2, 2]), Proto::Tcp, 80), false, true),
+        ];
+        for (ours, beside_everywhere, beside_one) in cases {
+            for (theirs, free) in [(&everywhere, beside_everywhere), (&one_address, beside_one)] {
+                let result = free_of_units(&ours, [(&unit, theirs)].into_iter());
+                assert_eq!(result.is_ok(), free, "{ours:?} beside {theirs:?}");
+                if let Err(error) = result {
+                    assert!(
+                        error.to_string().contains("unit other publishes it"),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ports_of_the_host() {
+        assert!(free_of_api(&forward(None, Proto::Tcp, 7470), Some(7470)).is_err());
+        assert!(free_of_api(&forward(None, Proto::Udp, 7470), Some(7470)).is_ok());
+        assert!(free_of_api(&forward(None, Proto::Tcp, 7470), None).is_ok());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let error = free_of_host(&forward(Some([127, 0, 0, 1]), Proto::Tcp, port)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("something on the host listens on it"),
+            "{error}"
+        );
+        drop(listener);
+        assert!(free_of_host(&forward(Some([127, 0, 0, 1]), Proto::Tcp, port)).is_ok());
+    }
+}

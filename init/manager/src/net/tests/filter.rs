@@ -1,0 +1,248 @@
+//! Who reaches whom.
+
+use std::net::Ipv4Addr;
+
+use super::world::{HOST, NEIGHBOUR, Spot, World, in_world};
+use crate::net::{NetError, Network, Publish, Transport};
+
+fn tcp(host: u16, container: u16) -> Publish {
+    Publish {
+        host_ip: None,
+        host,
+        container,
+        transport: Transport::Tcp,
+    }
+}
+
+async fn publishing(network: &Network, unit: &str, ports: &[Publish]) -> (Spot, Ipv4Addr) {
+    let container = Spot::container();
+    let address = network.reserve(unit).unwrap();
+    network.attach(unit, container.pid(), ports).await.unwrap();
+    (container, address)
+}
+
+#[test]
+fn containers_reach_out_and_each_other() {
+    in_world(async |world: World| {
+        let network = world.network().await;
+        let (a, a_address) = world.attached(&network, "a").await;
+        let (b, b_address) = world.attached(&network, "b").await;
+        world.neighbour.listen(9000).await;
+        b.listen(9000).await;
+        assert_eq!(
+            a.connect(NEIGHBOUR, 9000).await.unwrap(),
+            HOST.to_string(),
+            "masqueraded"
+        );
+        assert_eq!(
+            a.connect(b_address, 9000).await.unwrap(),
+            a_address.to_string()
+        );
+        // Traffic between containers needs no help of the host's addresses.
+        assert_eq!(
+            b.connect(b_address, 9000).await.unwrap(),
+            b_address.to_string()
+        );
+    });
+}
+
+#[test]
+fn published_ports_answer_everywhere() {
+    in_world(async |world: World| {
+        let network = world.network().await;
+        let (web, _) = publishing(&network, "web", &[tcp(80, 8000)]).await;
+        let (other, _) = world.attached(&network, "other").await;
+        web.listen(8000).await;
+        let seen = world.neighbour.connect(HOST, 80).await.unwrap();
+        assert_eq!(seen, NEIGHBOUR.to_string(), "the client's address is kept");
+        let gateway = network.gateway().to_string();
+        assert_eq!(
+            other.connect(HOST, 80).await.unwrap(),
+            gateway,
+            "from a container"
+        );
+        assert_eq!(
+            web.connect(HOST, 80).await.unwrap(),
+            gateway,
+            "from the same container"
+        );
+        assert_eq!(
+            world.host.connect(HOST, 80).await.unwrap(),
+            gateway,
+            "from the host"
+        );
+        assert!(
+            world.neighbour.connect(HOST, 8000).await.is_err(),
+            "only what is published"
+        );
+
+        network.detach("web").await.unwrap();
+        assert!(
+            world.neighbour.connect(HOST, 80).await.is_err(),
+            "no longer published"
+        );
+        network.detach("web").await.unwrap();
+    });
+}
+
+#[test]
+fn a_neighbour_cannot_route_to_containers() {
+    in_world(async |world: World| {
+        let network = world.network().await;
+        let (web, address) = publishing(&network, "web", &[tcp(80, 8000)]).await;
+        web.listen(8000).await;
+        world.host.listen(53000).await;
+        world
+            .neighbour
+            .command(&format!("ip route add 10.89.0.0/16 via {HOST}"));
+        assert!(
+            world.neighbour.connect(address, 8000).await.is_err(),
+            "a container"
+        );
+        // Not even the published port, by the address behind it.
+        assert!(world.neighbour.connect(address, 80).await.is_err());
+        assert!(
+            world
+                .neighbour
+                .connect(network.gateway(), 80)
+                .await
+                .is_err()
+        );
+        assert!(
+            world
+                .neighbour
+                .connect(network.gateway(), 7470)
+                .await
+                .is_err(),
+            "the bridge"
+        );
+        let query = super::links::query("web");
+        let dns = world.neighbour.ask((network.gateway(), 53), query).await;
+        assert!(dns.is_err(), "the bridge's name server");
+        assert!(
+            world.neighbour.connect(HOST, 80).await.is_ok(),
+            "the route itself works"
+        );
+    });
+}
+
+#[test]
+fn the_host_listens_to_nobody_but_for_its_api() {
+    in_world(async |world: World| {
+        let network = world.network().await;
+        let (a, _) = world.attached(&network, "a").await;
+        for port in [7470, 7471, 9999] {
+            world.host.listen(port).await;
+        }
+        assert!(
+            world.neighbour.connect(HOST, 9999).await.is_err(),
+            "not the API"
+        );
+        assert!(world.neighbour.connect(HOST, 7470).await.is_ok(), "the API");
+        for address in [HOST, network.gateway()] {
+            for port in [7470, 9999] {
+                assert!(a.connect(address, port).await.is_err(), "{address}:{port}");
+            }
+        }
+        world
+            .neighbour
+            .ping(HOST)
+            .await
+            .expect("from the neighbour");
+        a.ping(network.gateway()).await.expect("from the container");
+
+        network.set_api_port(Some(7471)).await.unwrap();
+        assert!(world.neighbour.connect(HOST, 7470).await.is_err());
+        assert!(world.neighbour.connect(HOST, 7471).await.is_ok());
+        network.set_api_port(None).await.unwrap();
+        assert!(world.neighbour.connect(HOST, 7471).await.is_err());
+    });
+}
+
+#[test]
+fn ports_have_one_owner() {
+    in_world(async |world: World| {
+        let network = world.network().await;
+        let (_web, _) = publishing(&network, "web", &[tcp(80, 8000)]).await;
+        world.host.listen(8080).await;
+        let other = Spot::container();
+        network.reserve("other").unwrap();
+        for (port, words) in [
+            (80, "unit web publishes it"),
+            (8080, "something on the host listens on it"),
+            (7470, "it is the API's"),
+        ] {
+            let result = network.attach("other", other.pid(), &[tcp(port, 80)]).await;
+            let error = result.unwrap_err();
+            assert!(matches!(error, NetError::PortTaken { .. }), "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        let inside = other.command("ip -o link");
+        assert!(!inside.contains("eth0"), "nothing is left behind: {inside}");
+        let unknown = network
+            .attach("nobody", other.pid(), &[])
+            .await
+            .unwrap_err();
+        assert!(matches!(unknown, NetError::NotReserved(_)), "{unknown}");
+    });
+}
+
+#[test]
+fn a_new_manager_finds_all_in_place() {
+    in_world(async |world: World| {
+        let network = world.network().await;
+        let (web, address) = publishing(&network, "web", &[tcp(80, 8000)]).await;
+        let (dead, _) = publishing(&network, "dead", &[tcp(81, 8000)]).await;
+        web.listen(8000).await;
+        drop(network);
+        let link = crate::net::veth("dead");
+        drop(dead);
+        // The kernel takes its time to remove a network namespace.
+        for _ in 0..200 {
+            if !world.host.command("ip -o link").contains(&link) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert!(
+            world.neighbour.connect(HOST, 80).await.is_ok(),
+            "while no manager runs"
+        );
+
+        let network = world.network().await;
+        assert!(
+            world.neighbour.connect(HOST, 80).await.is_ok(),
+            "before it is taken over"
+        );
+        assert_eq!(network.reserve("web").unwrap(), address);
+        let before = web.command("ip -o link show eth0");
+        network
+            .adopt("web", web.pid(), &[tcp(80, 8000)])
+            .await
+            .unwrap();
+        assert_eq!(
+            web.command("ip -o link show eth0"),
+            before,
+            "the link is untouched"
+        );
+        assert!(
+            world.neighbour.connect(HOST, 80).await.is_ok(),
+            "taken over"
+        );
+        let rules = world.host.command("nft list ruleset");
+        assert!(
+            !rules.contains("dport 81"),
+            "the dead are not published: {rules}"
+        );
+
+        // A container whose link was never made, or was lost.
+        world
+            .host
+            .command(&format!("ip link del {}", crate::net::veth("web")));
+        network
+            .adopt("web", web.pid(), &[tcp(80, 8000)])
+            .await
+            .unwrap();
+        assert!(world.neighbour.connect(HOST, 80).await.is_ok(), "mended");
+    });
+}
