@@ -13,9 +13,13 @@ pub mod content;
 pub mod digest;
 mod error;
 mod image;
+mod layer;
 mod limits;
 pub mod reference;
+pub mod source;
+mod spool;
 pub mod store;
+pub mod tarball;
 pub mod tree;
 
 pub use error::{Error, Result};

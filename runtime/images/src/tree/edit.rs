@@ -98,6 +98,17 @@ impl Tree {
         }
     }
 
+    /// The symbolic link that is the entry at `path` itself.
+    pub(crate) fn link_at(&mut self, path: &[u8]) -> Option<NodeId> {
+        let names = split(path).ok()?;
+        let (name, parents) = names.split_last()?;
+        let place = self
+            .resolve_dir(parents, Missing::Stop, &|_| false)
+            .ok()??;
+        let id = self.child(place.dir, name)?;
+        matches!(self.node(id).kind, Kind::Symlink(_)).then_some(id)
+    }
+
     /// Takes device nodes out and gives their paths: an image's devices are
     /// the runtime's to make, and one that lay in an image's directory would
     /// open the host's hardware to whoever may read the file.

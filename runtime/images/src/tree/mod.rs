@@ -16,6 +16,7 @@ mod walk;
 
 pub use crate::content::Content;
 pub use resolve::PathError;
+pub(crate) use resolve::split;
 pub use walk::{Entry, Walk};
 
 use std::collections::BTreeMap;
