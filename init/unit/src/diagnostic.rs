@@ -1,0 +1,129 @@
+//! What is wrong with a file, where, and how to mend it.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+/// A place in a file; both numbers count from 1, the column in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters (not bytes), from 1.
+    pub column: u32,
+}
+
+impl Position {
+    /// The beginning of a file: where errors about the whole of it point.
+    pub const START: Position = Position { line: 1, column: 1 };
+}
+
+/// One thing that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file, as the caller named it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+    /// What is wrong and what was expected: a whole sentence without its full stop.
+    pub message: String,
+    /// How to mend it.
+    pub help: Option<String>,
+    /// The bytes of the file that are meant; empty when it is the whole file.
+    pub span: Range<usize>,
+}
+
+impl Diagnostic {
+    /// An error about a file as a whole: it cannot be read, or decoded, or is too large.
+    ///
+    /// Also for callers, whose own errors about a file (it cannot be opened) then look the same.
+    pub fn whole_file(
+        file: impl Into<String>,
+        message: impl Into<String>,
+        help: Option<&str>,
+    ) -> Self {
+        Self {
+            file: file.into(),
+            line: Position::START.line,
+            column: Position::START.column,
+            message: message.into(),
+            help: help.map(str::to_owned),
+            span: 0..0,
+        }
+    }
+
+    /// Where it is.
+    pub fn position(&self) -> Position {
+        Position {
+            line: self.line,
+            column: self.column,
+        }
+    }
+
+    /// Several lines for a person: the message, the line of the file with the place marked, and
+    /// the help. Without the file's text, or with a text that is not the one it was found in, the
+    /// place is given by its numbers alone.
+    ///
+    /// `colour` adds terminal colours.
+    pub fn render(&self, text: Option<&str>, colour: bool) -> String {
+        let title = Level::ERROR.primary_title(self.message.as_str());
+        let mut report = match text {
+            Some(text) if self.marks(text) => {
+                let mark = AnnotationKind::Primary.span(self.span.clone());
+                Group::with_title(title).element(
+                    Snippet::source(text)
+                        .path(self.file.as_str())
+                        .annotation(mark),
+                )
+            }
+            Some(_) | None => Group::with_title(title).element(
+                annotate_snippets::Origin::path(self.file.as_str())
+                    .line(self.line as usize)
+                    .char_column(self.column as usize),
+            ),
+        };
+        if let Some(help) = &self.help {
+            report = report.element(Level::HELP.message(help.as_str()));
+        }
+        let renderer = if colour {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
+        renderer.render(&[report])
+    }
+
+    /// Whether the span is one of `text`.
+    fn marks(&self, text: &str) -> bool {
+        !self.span.is_empty() && text.get(self.span.clone()).is_some()
+    }
+}
+
+/// The one-line form, `file:line:col: message (help)`.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}:{}: {}",
+            self.file, self.line, self.column, self.message
+        )?;
+        match &self.help {
+            Some(help) => write!(f, " ({help})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+/// Renders many, with an empty line between two.
+pub fn render_all(diagnostics: &[Diagnostic], text: Option<&str>, colour: bool) -> String {
+    diagnostics
+        .iter()
+        .map(|d| d.render(text, colour))
+        .collect::<Vec<_>>()
+        .join("\n\n")
+}

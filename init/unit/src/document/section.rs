@@ -1,0 +1,145 @@
+//! A table of the document, and the keys in it that nobody asked for.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Field, Source};
+use crate::expected::{Expected, shown};
+use crate::suggest;
+
+/// A table of the document while it is read.
+pub(crate) struct Section<'s, 't> {
+    source: &'s Source<'t>,
+    /// `container`; empty for the document itself.
+    path: String,
+    /// Where errors about the table as a whole point.
+    span: Range<usize>,
+    table: &'s DeTable<'t>,
+}
+
+impl<'s, 't> Section<'s, 't> {
+    pub(super) fn new(
+        source: &'s Source<'t>,
+        path: String,
+        span: Range<usize>,
+        table: &'s DeTable<'t>,
+    ) -> Self {
+        Self {
+            source,
+            path,
+            span,
+            table,
+        }
+    }
+
+    /// The value of `key`, if the table has it.
+    pub(crate) fn get(&self, key: &str) -> Option<Field<'s, 't>> {
+        // The key as a search term must be of the map's own type, spans and all.
+        let (_, value) = self.table.iter().find(|(k, _)| k.get_ref() == key)?;
+        Some(self.field(key, value))
+    }
+
+    /// The value of `key`; its absence is noted, with an example of the line to add.
+    pub(crate) fn require(&self, key: &str, example: &str) -> Option<Field<'s, 't>> {
+        let field = self.get(key);
+        if field.is_none() && self.source.is_whole() {
+            let here = if self.path.is_empty() {
+                "the file"
+            } else {
+                &self.title()
+            };
+            let refusal = Expected::new(format!("{here} has no `{key}`"));
+            self.source
+                .note(self.span.clone(), &refusal.help(format!("add {example}")));
+        }
+        field
+    }
+
+    /// The table below this one; `None` when there is none or it is not a table.
+    pub(crate) fn table(&self, key: &str) -> Option<Section<'s, 't>> {
+        self.get(key).and_then(|field| field.section())
+    }
+
+    /// Every entry: for tables whose keys are the user's own.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'s str, Range<usize>, Field<'s, 't>)> {
+        self.table.iter().map(|(key, value)| {
+            let name: &'s str = key.get_ref();
+            (name, key.span(), self.field(name, value))
+        })
+    }
+
+    /// Notes an error about the table as a whole.
+    pub(crate) fn refuse(&self, refusal: &Expected) {
+        self.source.note(self.span.clone(), refusal);
+    }
+
+    /// Notes an error about a place within it.
+    pub(crate) fn refuse_at(&self, span: Range<usize>, refusal: &Expected) {
+        self.source.note(span, refusal);
+    }
+
+    /// Notes every key that the catalogue does not have.
+    pub(crate) fn close(self) {
+        let known = self.source.catalogue.keys(self.catalogue_path());
+        for key in self
+            .table
+            .keys()
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+        {
+            self.source
+                .note(key.span(), &self.unknown(key.get_ref(), known));
+        }
+    }
+
+    /// `resources.io[3]` is catalogued as `resources.io`.
+    fn catalogue_path(&self) -> &str {
+        self.path.split('[').next().unwrap_or("")
+    }
+
+    fn unknown(&self, key: &str, known: &'static [&'static str]) -> Expected {
+        let catalogue = self.source.catalogue;
+        let what = if self.path.is_empty() {
+            format!("unknown key or table {}", shown(key))
+        } else {
+            format!("unknown key {} in {}", shown(key), self.title())
+        };
+        let normal = key.to_lowercase().replace('_', "-");
+        let refusal = Expected::new(what);
+        let same = known.iter().find(|k| **k == normal);
+        if let Some(same) = same {
+            return refusal.help(format!("did you mean `{same}`?"));
+        }
+        let here = self.catalogue_path();
+        if let Some(home) = catalogue
+            .home(&normal, here)
+            .filter(|home| !home.is_empty())
+        {
+            return refusal.help(format!("`{normal}` belongs in [{home}]"));
+        }
+        if catalogue.home(&normal, here).is_some() {
+            return refusal.help(format!("`{normal}` is a table of its own: [{normal}]"));
+        }
+        if let Some(ours) = (catalogue.foreign)(key) {
+            return refusal.help(format!("here that is {ours}"));
+        }
+        match suggest::nearest(key, known.iter().copied()) {
+            Some(near) => refusal.help(format!("did you mean `{near}`?")),
+            None => refusal.help(format!("known here: {}", known.join(", "))),
+        }
+    }
+
+    fn title(&self) -> String {
+        format!("[{}]", self.path)
+    }
+
+    fn field(&self, key: &str, value: &'s Spanned<DeValue<'t>>) -> Field<'s, 't> {
+        let path = if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        };
+        Field::new(self.source, path, key.to_owned(), value)
+    }
+}

@@ -1,0 +1,165 @@
+//! From the document to the model.
+
+mod build;
+mod network;
+
+use std::net::SocketAddr;
+
+use crate::document::{Catalogue, Field, Section, Source};
+use crate::expected::{Expected, shown};
+use crate::host::{ApiConfig, ClientCa, Console, Disk, Host, ImageContent, Kernel, NetworkConfig};
+use crate::value::label_problem;
+use crate::{Diagnostic, Spans};
+
+/// Every table and key of a host TOML.
+pub(super) static CATALOGUE: Catalogue = Catalogue {
+    sections: &[
+        (
+            "",
+            &[
+                "api", "console", "disk", "image", "kernel", "name", "network", "version",
+            ],
+        ),
+        (
+            "kernel",
+            &["command-line", "initramfs-modules", "modules", "package"],
+        ),
+        ("disk", &["esp", "root", "size", "state"]),
+        ("image", &["containers", "units"]),
+        ("image.containers", &["reference", "source"]),
+        ("network", &["bridge", "hostname", "uplink"]),
+        (
+            "network.uplink",
+            &["address", "dhcp", "dns", "gateway", "interface"],
+        ),
+        ("network.bridge", &["subnet"]),
+        ("api", &["client-ca", "listen"]),
+        ("console", &["screen"]),
+    ],
+    foreign: |_| None,
+};
+
+/// Keys that only the builder reads.
+const BUILD_ONLY: [&str; 5] = ["name", "version", "kernel", "disk", "image"];
+
+pub(super) fn whole(file: &str, text: &str) -> Result<(Host, Spans), Vec<Diagnostic>> {
+    let (source, table) = Source::parse(file, text, &CATALOGUE);
+    let root = source.root(&table);
+    let name = root
+        .require("name", "name = \"demo\"")
+        .and_then(|f| f.parse_with(name));
+    let version = root.require("version", "version = \"1.0.0\"");
+    let version = version.and_then(|f| f.parse_with(build::version));
+    let mut host = Host {
+        name: name.unwrap_or_default(),
+        version: version.unwrap_or_default(),
+        kernel: root
+            .table("kernel")
+            .map_or_else(Kernel::default, build::kernel),
+        disk: root.table("disk").map_or_else(Disk::default, build::disk),
+        image: root
+            .table("image")
+            .map_or_else(ImageContent::default, build::image),
+        network: NetworkConfig::default(),
+        api: ApiConfig::default(),
+        console: Console::default(),
+    };
+    runtime(&root, &mut host);
+    root.close();
+    source.finish(Some(host))
+}
+
+pub(super) fn overlay(
+    base: &Host,
+    file: &str,
+    text: &str,
+) -> Result<(Host, Spans), Vec<Diagnostic>> {
+    let (source, table) = Source::parse(file, text, &CATALOGUE);
+    let root = source.root(&table);
+    let mut host = base.clone();
+    for (key, span, _) in root.entries().filter(|(key, ..)| BUILD_ONLY.contains(key)) {
+        let refusal = Expected::new(format!("`{key}` is fixed when the image is built"));
+        root.refuse_at(
+            span,
+            &refusal.help("change it in the host TOML and build a new image"),
+        );
+    }
+    runtime(&root, &mut host);
+    root.close();
+    source.finish(Some(host))
+}
+
+/// The keys that a running host reads; what is not given stays as it is in `host`.
+fn runtime(root: &Section, host: &mut Host) {
+    if let Some(table) = root.table("network") {
+        network::read(table, &mut host.network);
+    }
+    if let Some(table) = root.table("api") {
+        api(table, &mut host.api);
+    }
+    if let Some(table) = root.table("console") {
+        if let Some(screen) = table.get("screen").and_then(|f| f.boolean()) {
+            host.console.screen = screen;
+        }
+        table.close();
+    }
+}
+
+fn api(table: Section, api: &mut ApiConfig) {
+    if let Some(listen) = table.get("listen").and_then(|f| f.parse_with(listen)) {
+        api.listen = listen;
+    }
+    if let Some(ca) = table.get("client-ca").and_then(|f| client_ca(&f)) {
+        api.client_ca = Some(ca);
+    }
+    table.close();
+}
+
+/// An address and port; `none` lets an overlay close what its base opens.
+fn listen(text: &str) -> Result<Option<SocketAddr>, Expected> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let refusal = || {
+        Expected::new("expected ADDRESS:PORT, or \"none\"")
+            .help("for example \"0.0.0.0:7470\" for every address")
+    };
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(Some(address)),
+        Ok(_) => Err(crate::expected::out_of_range("port", 0, 1, 65535)),
+        Err(_) => Err(refusal()),
+    }
+}
+
+fn client_ca(field: &Field) -> Option<ClientCa> {
+    let text = field.string()?;
+    let pem = text.trim();
+    if !pem.starts_with("-----BEGIN") {
+        return field.parse_with(path).map(ClientCa::File);
+    }
+    let begins = pem.starts_with("-----BEGIN CERTIFICATE-----");
+    if begins && pem.ends_with("-----END CERTIFICATE-----") && !pem.contains("PRIVATE KEY") {
+        return Some(ClientCa::Pem(format!("{pem}\n")));
+    }
+    let refusal = Expected::new("expected one or more whole PEM certificates and nothing else");
+    field.refuse(&refusal.help("the authority's certificate, not its private key"));
+    None
+}
+
+/// A path of a file: not empty, no control characters.
+fn path(text: &str) -> Result<String, Expected> {
+    if text.is_empty() || text.len() > 4096 || text.chars().any(char::is_control) {
+        return Err(Expected::new("expected the path of a file"));
+    }
+    Ok(text.to_owned())
+}
+
+fn name(text: &str) -> Result<String, Expected> {
+    match label_problem(text) {
+        None => Ok(text.to_owned()),
+        Some(problem) => {
+            let message = format!("{} cannot name a host: {problem}", shown(text));
+            Err(Expected::new(message).help("a-z, 0-9 and -, first a letter, at most 63"))
+        }
+    }
+}
