@@ -8,6 +8,8 @@
 mod encode;
 mod model;
 mod rules;
+#[cfg(test)]
+pub(crate) mod rules_table;
 mod transport;
 
 pub use model::Net;

@@ -27,7 +27,7 @@ pub enum NftError {
         source: io::Error,
     },
     /// The kernel refused a part of the transaction, so the filter is unchanged.
-    #[error("packet filter: the kernel refused `{what}`: {source}")]
+    #[error("packet filter: the kernel refused `{what}`: {source}{}", hint(source))]
     Refused {
         /// The table, chain or rule.
         what: String,
@@ -37,6 +37,15 @@ pub enum NftError {
     /// The kernel's answer could not be read.
     #[error("packet filter: cannot read the kernel's answer: {0}")]
     Answer(String),
+}
+
+/// The kernel says "not found" of an expression or chain type that it lacks.
+fn hint(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::NotFound {
+        "; is one of the modules nft_chain_nat, nft_ct, nft_fib_inet, nft_masq, nft_nat missing?"
+    } else {
+        ""
+    }
 }
 
 /// Makes `rules` the whole of our table, in one transaction.

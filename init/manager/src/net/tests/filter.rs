@@ -21,6 +21,96 @@ async fn publishing(network: &Network, unit: &str, ports: &[Publish]) -> (Spot, 
     (container, address)
 }
 
+/// nft's names for what a rule has as a number, and what it leaves out because
+/// another condition implies it.
+fn as_listed(rule: &str) -> String {
+    let mut text = rule.to_owned();
+    for (ours, theirs) in [
+        ("icmp type 8", "icmp type echo-request"),
+        ("icmpv6 type 128", "icmpv6 type echo-request"),
+        ("icmpv6 type 134", "icmpv6 type nd-router-advert"),
+        ("icmpv6 type 135", "icmpv6 type nd-neighbor-solicit"),
+        ("icmpv6 type 136", "icmpv6 type nd-neighbor-advert"),
+        ("meta l4proto tcp th ", "tcp "),
+        (
+            "meta l4proto udp th sport 67 th dport 68",
+            "udp sport 67 udp dport 68",
+        ),
+        ("meta l4proto udp th ", "udp "),
+        ("meta l4proto icmp ", ""),
+        ("meta l4proto ipv6-icmp ", ""),
+    ] {
+        text = text.replace(ours, theirs);
+    }
+    let implied = ["ip saddr", "ip daddr", "icmp type"]
+        .iter()
+        .any(|part| text.contains(part));
+    if implied {
+        text = text.replace("meta nfproto ipv4 ", "");
+    }
+    if text.contains("icmpv6") || text.contains("ip6 ") {
+        text = text.replace("meta nfproto ipv6 ", "");
+    }
+    text
+}
+
+#[test]
+fn nft_lists_the_rules_as_they_are_meant() {
+    in_world(async |world: World| {
+        if std::process::Command::new("nft")
+            .arg("--version")
+            .output()
+            .is_err()
+        {
+            println!("skipped: it needs the command nft");
+            return;
+        }
+        let state = crate::net::nft::rules_table::state();
+        let rules = crate::net::nft::ruleset(&state);
+        // Twice: the second replaces the first.
+        for _ in 0..2 {
+            crate::net::nft::replace(&rules).unwrap();
+        }
+        let listed = world.host.command("nft list ruleset");
+        let mut chain = "";
+        let mut found = Vec::new();
+        for line in listed.lines().map(str::trim) {
+            if let Some(name) = line.strip_prefix("chain ") {
+                chain = name.trim_end_matches(" {");
+            } else if !line.is_empty() && !line.starts_with("type ") && line != "}" {
+                found.push(format!("{chain}: {line}"));
+            }
+        }
+        found.retain(|line| !line.contains("table inet"));
+        let mut expected: Vec<String> = rules
+            .iter()
+            .map(|rule| as_listed(&rule.to_string()))
+            .collect();
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected, "{listed}");
+        assert_eq!(listed.matches("policy drop").count(), 2, "{listed}");
+    });
+}
+
+#[test]
+fn as_many_published_ports_as_there_may_be() {
+    in_world(async |world: World| {
+        let network = world.network().await;
+        let ports: Vec<Publish> = (0..512).map(|n| tcp(10_000 + n, 80)).collect();
+        let (many, _) = publishing(&network, "many", &ports).await;
+        many.listen(80).await;
+        assert!(world.neighbour.connect(HOST, 10_511).await.is_ok());
+        let one = Spot::container();
+        network.reserve("one").unwrap();
+        let error = network
+            .attach("one", one.pid(), &[tcp(80, 80)])
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("513 published ports"), "{error}");
+    });
+}
+
 #[test]
 fn containers_reach_out_and_each_other() {
     in_world(async |world: World| {
