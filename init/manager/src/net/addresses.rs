@@ -10,10 +10,10 @@ use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use orlop_unit::Cidr;
 use serde::{Deserialize, Serialize};
 
 use super::error::{NetError, Result};
-use super::nft::Net;
 
 /// The most bytes that a record is read of: far more than a full /16 with the
 /// longest names would need of units, and a bound against a runaway file.
@@ -22,25 +22,25 @@ const RECORD_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// The addresses of one network, and who holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pool {
-    net: Net,
+    net: Cidr,
     held: BTreeMap<String, Ipv4Addr>,
 }
 
 impl Pool {
     /// Nobody holds anything. The network needs room for the host and a unit:
     /// a prefix of 8 to 30.
-    pub(super) fn new(net: Net) -> Result<Pool> {
-        if !(8..=30).contains(&net.prefix) {
+    pub(super) fn new(net: Cidr) -> Result<Pool> {
+        if !(8..=30).contains(&net.prefix_len) {
             return Err(NetError::Config(format!(
                 "network.bridge.subnet is {net}; expected a prefix length from 8 to 30, such as \
                  10.89.0.0/16"
             )));
         }
-        let first = Ipv4Addr::from_bits(net.address.to_bits() & net.mask().to_bits());
+        let first = Ipv4Addr::from_bits(net.address.to_bits() & net.mask());
         Ok(Pool {
-            net: Net {
+            net: Cidr {
                 address: first,
-                prefix: net.prefix,
+                prefix_len: net.prefix_len,
             },
             held: BTreeMap::new(),
         })
@@ -51,7 +51,7 @@ impl Pool {
         Ipv4Addr::from_bits(self.net.address.to_bits() + 1)
     }
 
-    pub(super) fn net(&self) -> Net {
+    pub(super) fn net(&self) -> Cidr {
         self.net
     }
 
@@ -93,7 +93,7 @@ impl Pool {
     /// broadcast address.
     fn hosts(&self) -> std::ops::Range<u32> {
         let first = self.net.address.to_bits();
-        let last = first | !self.net.mask().to_bits();
+        let last = first | !self.net.mask();
         first + 2..last
     }
 
@@ -126,7 +126,7 @@ pub(super) struct Book {
 impl Book {
     /// The record at `path`, for `net`. An unreadable record is set aside as
     /// `….bad` and reported: units get new addresses then, and go on working.
-    pub(super) fn open(path: &Path, net: Net) -> Result<(Book, Option<String>)> {
+    pub(super) fn open(path: &Path, net: Cidr) -> Result<(Book, Option<String>)> {
         let mut pool = Pool::new(net)?;
         let problem = match read(path) {
             Ok(Some(record)) => {
@@ -231,10 +231,10 @@ mod tests {
 
     use super::*;
 
-    fn net(text: &str, prefix: u8) -> Net {
-        Net {
+    fn net(text: &str, prefix: u8) -> Cidr {
+        Cidr {
             address: text.parse().unwrap(),
-            prefix,
+            prefix_len: prefix,
         }
     }
 

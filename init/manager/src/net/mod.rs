@@ -32,6 +32,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use orlop_unit::{Cidr, NetworkConfig, PortMap, Protocol};
 use rustix::process::Pid;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -39,15 +40,15 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 pub use error::{NetError, Result};
-pub use nft::{Net, NftError};
-pub use ports::{Publish, Transport};
-pub use uplink::{Addressing, Lease, UplinkConfig, UplinkStatus};
+pub use nft::NftError;
+pub use uplink::UplinkStatus;
 
 use addresses::Book;
 use links::{Link, Links};
 use netns::Namespace;
-use nft::{MAX_FORWARDS, PortForward};
+use nft::{MAX_FORWARDS, PortForward, Proto};
 use published::Published;
+use uplink::UplinkConfig;
 
 /// The bridge's link name.
 pub const BRIDGE: &str = "orlop0";
@@ -57,26 +58,27 @@ const VETH_PREFIX: &str = "vo";
 const CONTAINER_LINK: &str = "eth0";
 /// The TCP port of the API, until [`Network::set_api_port`] says otherwise.
 const API_PORT: u16 = 7470;
-/// First byte of our link addresses: locally administered, for one station.
+/// Where the host's name servers are written, for its own programs.
+const RESOLV_CONF: &str = "/run/orlop/resolv.conf";
+/// Where the manager keeps what is gone after a boot.
+const RUNTIME_DIR: &str = "/run/orlop/manager";
+/// First bytes of our link addresses: locally administered, for one station.
 const MAC_PREFIX: [u8; 2] = [0x0a, 0x6f];
 
-/// Everything that the network is configured with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The way out.
-    pub uplink: UplinkConfig,
-    /// The containers' network.
-    pub subnet: Net,
-    /// Where the network keeps what is to outlive the manager but not the
-    /// host's boot.
-    pub runtime_dir: PathBuf,
+/// Everything that the network is told.
+#[derive(Clone, Debug)]
+struct Settings {
+    uplink: UplinkConfig,
+    subnet: Cidr,
+    /// For what is to outlive the manager but not the host's boot.
+    runtime_dir: PathBuf,
 }
 
 /// The host's network. It works for as long as this is held.
 #[derive(Debug)]
 pub struct Network {
     gateway: Ipv4Addr,
-    subnet: Net,
+    subnet: Cidr,
     bridge: Link,
     links: Links,
     book: Arc<Mutex<Book>>,
@@ -101,7 +103,30 @@ impl Network {
     /// # Errors
     /// Whatever of that the kernel refuses, and a configuration that cannot
     /// work. An uplink without address is no error; see [`Network::uplink`].
-    pub async fn start(settings: Settings, state_dir: &Path) -> Result<Network> {
+    pub async fn start(cfg: &NetworkConfig, state_dir: &Path) -> Result<Network> {
+        let hostname = match &cfg.hostname {
+            Some(name) => name.clone(),
+            None => rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+        };
+        let resolv_conf = PathBuf::from(RESOLV_CONF);
+        let uplink = UplinkConfig {
+            uplink: cfg.uplink.clone(),
+            hostname,
+            resolv_conf,
+        };
+        let runtime_dir = PathBuf::from(RUNTIME_DIR);
+        let settings = Settings {
+            uplink,
+            subnet: cfg.bridge.subnet,
+            runtime_dir,
+        };
+        Network::start_with(settings, state_dir).await
+    }
+
+    async fn start_with(settings: Settings, state_dir: &Path) -> Result<Network> {
         let (book, problem) = Book::open(&state_dir.join("addresses.json"), settings.subnet)?;
         if let Some(problem) = problem {
             warn!("{problem}");
@@ -122,7 +147,7 @@ impl Network {
         }
         let bridge = links.bridge(BRIDGE, mac(gateway)).await?;
         sysctl::bridge(BRIDGE)?;
-        let address = (gateway, subnet.prefix);
+        let address = (gateway, subnet.prefix_len);
         links.add_address(&bridge, address, None).await?;
         links.keep_addresses(&bridge, &[address]).await?;
         let (status, uplink) =
@@ -174,7 +199,7 @@ impl Network {
 
     /// The prefix length of the containers' network.
     pub fn prefix_len(&self) -> u8 {
-        self.subnet.prefix
+        self.subnet.prefix_len
     }
 
     /// Connects a created container: link, address, way out, published ports.
@@ -182,7 +207,7 @@ impl Network {
     /// # Errors
     /// No address is reserved for the unit, a port is not free, or the kernel
     /// refuses. Nothing is left behind then.
-    pub async fn attach(&self, unit: &str, pid: Pid, ports: &[Publish]) -> Result<()> {
+    pub async fn attach(&self, unit: &str, pid: Pid, ports: &[PortMap]) -> Result<()> {
         let forwards = self.forwards(unit, ports)?;
         let namespace = Namespace::of(pid)?;
         let mut filter = self.filter.lock().await;
@@ -202,7 +227,7 @@ impl Network {
     ///
     /// # Errors
     /// As for [`Network::attach`].
-    pub async fn adopt(&self, unit: &str, pid: Pid, ports: &[Publish]) -> Result<()> {
+    pub async fn adopt(&self, unit: &str, pid: Pid, ports: &[PortMap]) -> Result<()> {
         let forwards = self.forwards(unit, ports)?;
         let namespace = Namespace::of(pid)?;
         let mut filter = self.filter.lock().await;
@@ -268,12 +293,12 @@ impl Network {
         address.ok_or_else(|| NetError::NotReserved(unit.to_owned()))
     }
 
-    fn forwards(&self, unit: &str, ports: &[Publish]) -> Result<Vec<PortForward>> {
+    fn forwards(&self, unit: &str, ports: &[PortMap]) -> Result<Vec<PortForward>> {
         let address = self.address(unit)?;
         Ok(ports
             .iter()
             .map(|port| PortForward {
-                proto: port.transport.proto(),
+                proto: proto(port.protocol),
                 host_ip: port.host_ip,
                 host_port: port.host,
                 to: SocketAddrV4::new(address, port.container),
@@ -313,7 +338,7 @@ impl Network {
     async fn configure(&self, unit: &str, namespace: &Namespace) -> Result<()> {
         let address = self.address(unit)?;
         namespace
-            .configure((address, self.subnet.prefix), self.gateway)
+            .configure((address, self.subnet.prefix_len), self.gateway)
             .await
     }
 
@@ -347,8 +372,15 @@ impl Drop for Network {
     }
 }
 
+fn proto(protocol: Protocol) -> Proto {
+    match protocol {
+        Protocol::Tcp => Proto::Tcp,
+        Protocol::Udp => Proto::Udp,
+    }
+}
+
 /// Hands the packet filter to the kernel, on a thread that may wait for it.
-async fn install(filter: &Filter, subnet: Net, gateway: Ipv4Addr) -> Result<()> {
+async fn install(filter: &Filter, subnet: Cidr, gateway: Ipv4Addr) -> Result<()> {
     let state = nft::State {
         bridge: BRIDGE.to_owned(),
         subnet,

@@ -1,4 +1,4 @@
-//! Published ports: what they are, and whether one is free.
+//! Whether a port of the host is free to be published.
 //!
 //! A port that the packet filter translates never reaches a socket of the
 //! host, so taking one that the host listens on would silently cut that off.
@@ -8,37 +8,6 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 
 use super::error::{NetError, Result};
 use super::nft::{PortForward, Proto};
-
-/// A transport that has ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl Transport {
-    pub(super) fn proto(self) -> Proto {
-        match self {
-            Transport::Tcp => Proto::Tcp,
-            Transport::Udp => Proto::Udp,
-        }
-    }
-}
-
-/// A port of the host that leads to one of a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Publish {
-    /// Only this address of the host; all of them when none is given.
-    pub host_ip: Option<Ipv4Addr>,
-    /// The host's port.
-    pub host: u16,
-    /// The container's.
-    pub container: u16,
-    /// TCP or UDP.
-    pub transport: Transport,
-}
 
 fn taken(forward: &PortForward, why: String) -> NetError {
     let protocol = if forward.proto == Proto::Udp {

@@ -64,16 +64,18 @@ pub(super) fn write(path: &Path, published: &Published) -> Result<()> {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddrV4};
 
-    use super::super::nft::{Net, Proto};
+    use orlop_unit::Cidr;
+
+    use super::super::nft::Proto;
     use super::*;
 
     #[test]
     fn only_the_living_stay_published() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run/published.json");
-        let net = Net {
+        let net = Cidr {
             address: Ipv4Addr::new(10, 89, 0, 0),
-            prefix: 16,
+            prefix_len: 16,
         };
         let mut pool = Pool::new(net).unwrap();
         let forward = |to| {

@@ -156,15 +156,15 @@ fn reply_to_header(question: &[u8], code: ResponseCode) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use hickory_proto::op::Query;
+    use orlop_unit::Cidr;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::net::nft::Net;
 
     fn pool() -> Pool {
-        let net = Net {
+        let net = Cidr {
             address: Ipv4Addr::new(10, 89, 0, 0),
-            prefix: 16,
+            prefix_len: 16,
         };
         let mut pool = Pool::new(net).unwrap();
         pool.reserve("web").unwrap();

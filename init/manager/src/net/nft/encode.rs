@@ -21,8 +21,10 @@ use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
 };
 
+use orlop_unit::Cidr;
+
 use super::TABLE;
-use super::model::{Chain, Match, Net, Rule, Verdict};
+use super::model::{Chain, Match, Rule, Verdict};
 
 /// `NFNL_SUBSYS_NFTABLES`, which a batch names as the subsystem it is for.
 const SUBSYSTEM_NFTABLES: u16 = 10;
@@ -281,12 +283,12 @@ fn mask(mask: [u8; 4]) -> Expressions {
     ])
 }
 
-fn network(offset: u32, net: Net, not: bool) -> Vec<Expressions> {
+fn network(offset: u32, net: Cidr, not: bool) -> Vec<Expressions> {
     let mut expressions = vec![payload(NETWORK_HEADER, offset, 4)];
-    if net.prefix < 32 {
-        expressions.push(mask(net.mask().octets()));
+    if net.prefix_len < 32 {
+        expressions.push(mask(net.mask().to_be_bytes()));
     }
-    let first = net.address.to_bits() & net.mask().to_bits();
+    let first = net.network().to_bits();
     expressions.push(compare(not, first.to_be_bytes().into()));
     expressions
 }

@@ -12,7 +12,6 @@ mod rules;
 pub(crate) mod rules_table;
 mod transport;
 
-pub use model::Net;
 pub(crate) use model::Proto;
 pub(crate) use rules::{PortForward, State, ruleset};
 pub use transport::NftError;

@@ -4,8 +4,9 @@
 //! test's table and in the output of `nft list ruleset`.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 
+use orlop_unit::Cidr;
 use serde::{Deserialize, Serialize};
 
 /// A chain of the table `orlop`.
@@ -80,29 +81,6 @@ impl Proto {
     }
 }
 
-/// An IPv4 network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Net {
-    /// Its first address.
-    pub address: Ipv4Addr,
-    /// Its prefix length, 0 to 32.
-    pub prefix: u8,
-}
-
-impl Net {
-    /// The network's mask.
-    pub fn mask(self) -> Ipv4Addr {
-        let bits = u32::from(self.prefix.min(32));
-        Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - bits).unwrap_or(0))
-    }
-
-    /// Whether `address` lies in the network.
-    pub fn contains(self, address: Ipv4Addr) -> bool {
-        let mask = self.mask().to_bits();
-        address.to_bits() & mask == self.address.to_bits() & mask
-    }
-}
-
 /// One condition of a rule; a rule applies when all of its conditions hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Match {
@@ -129,14 +107,14 @@ pub(crate) enum Match {
     /// The IPv4 source lies in the network.
     From {
         /// The network.
-        net: Net,
+        net: Cidr,
         /// Outside the network, that is.
         not: bool,
     },
     /// The IPv4 destination lies in the network.
     To {
         /// The network.
-        net: Net,
+        net: Cidr,
         /// Outside the network, that is.
         not: bool,
     },
@@ -203,12 +181,15 @@ impl fmt::Display for Proto {
     }
 }
 
-impl fmt::Display for Net {
+/// As nft writes it: a single address without its length.
+struct Listed(Cidr);
+
+impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.prefix == 32 {
-            write!(f, "{}", self.address)
+        if self.0.prefix_len == 32 {
+            write!(f, "{}", self.0.address)
         } else {
-            write!(f, "{}/{}", self.address, self.prefix)
+            write!(f, "{}", self.0)
         }
     }
 }
@@ -225,8 +206,8 @@ impl fmt::Display for Match {
             Match::Ipv4 => f.write_str("meta nfproto ipv4"),
             Match::Ipv6 => f.write_str("meta nfproto ipv6"),
             Match::Proto(proto) => write!(f, "meta l4proto {proto}"),
-            Match::From { net, not } => write!(f, "ip saddr {}{net}", unless(*not)),
-            Match::To { net, not } => write!(f, "ip daddr {}{net}", unless(*not)),
+            Match::From { net, not } => write!(f, "ip saddr {}{}", unless(*not), Listed(*net)),
+            Match::To { net, not } => write!(f, "ip daddr {}{}", unless(*not), Listed(*net)),
             Match::FromLocal => f.write_str("fib saddr type local"),
             Match::ToLocal => f.write_str("fib daddr type local"),
             Match::SourcePort(port) => write!(f, "th sport {port}"),

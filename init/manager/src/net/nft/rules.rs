@@ -5,9 +5,10 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use orlop_unit::Cidr;
 use serde::{Deserialize, Serialize};
 
-use super::model::{Chain, Match, Net, Proto, Rule, Verdict};
+use super::model::{Chain, Match, Proto, Rule, Verdict};
 
 /// A published port: what arrives for `host` goes to `to`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -28,7 +29,7 @@ pub(crate) struct State {
     /// The bridge's link name.
     pub(crate) bridge: String,
     /// The containers' network.
-    pub(crate) subnet: Net,
+    pub(crate) subnet: Cidr,
     /// The host's address in it.
     pub(crate) gateway: Ipv4Addr,
     /// The API's TCP port, when it listens on the network.
@@ -81,10 +82,10 @@ fn not_from_link(link: &str) -> Match {
     }
 }
 
-fn host(address: Ipv4Addr) -> Net {
-    Net {
+fn host(address: Ipv4Addr) -> Cidr {
+    Cidr {
         address,
-        prefix: 32,
+        prefix_len: 32,
     }
 }
 
@@ -120,9 +121,9 @@ fn guard(state: &State) -> Vec<Rule> {
 /// whose port 53 is the name server, and the loopback, from which a packet
 /// could not reach a container without opening 127/8 to the bridge.
 fn translation(state: &State) -> Vec<Rule> {
-    let loopback = Net {
+    let loopback = Cidr {
         address: Ipv4Addr::new(127, 0, 0, 0),
-        prefix: 8,
+        prefix_len: 8,
     };
     let to_published = |chain| {
         let matches = vec![

@@ -2,18 +2,19 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use orlop_unit::Cidr;
 use proptest::prelude::*;
 
-use super::model::{Chain, Net, Proto, Rule, Verdict};
+use super::model::{Chain, Proto, Rule, Verdict};
 use super::rules::{PortForward, State, ruleset};
 
 pub(crate) fn state() -> State {
     let to = |last, port| SocketAddrV4::new(Ipv4Addr::new(10, 89, 0, last), port);
     State {
         bridge: "orlop0".to_owned(),
-        subnet: Net {
+        subnet: Cidr {
             address: Ipv4Addr::new(10, 89, 0, 0),
-            prefix: 16,
+            prefix_len: 16,
         },
         gateway: Ipv4Addr::new(10, 89, 0, 1),
         api_port: Some(7470),

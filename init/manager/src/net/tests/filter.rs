@@ -2,19 +2,21 @@
 
 use std::net::Ipv4Addr;
 
-use super::world::{HOST, NEIGHBOUR, Spot, World, in_world};
-use crate::net::{NetError, Network, Publish, Transport};
+use super::world::{HOST, NEIGHBOUR, Spot, THIRD, World, in_world};
+use orlop_unit::{PortMap, Protocol};
 
-fn tcp(host: u16, container: u16) -> Publish {
-    Publish {
+use crate::net::{NetError, Network};
+
+fn tcp(host: u16, container: u16) -> PortMap {
+    PortMap {
         host_ip: None,
         host,
         container,
-        transport: Transport::Tcp,
+        protocol: Protocol::Tcp,
     }
 }
 
-async fn publishing(network: &Network, unit: &str, ports: &[Publish]) -> (Spot, Ipv4Addr) {
+async fn publishing(network: &Network, unit: &str, ports: &[PortMap]) -> (Spot, Ipv4Addr) {
     let container = Spot::container();
     let address = network.reserve(unit).unwrap();
     network.attach(unit, container.pid(), ports).await.unwrap();
@@ -97,7 +99,7 @@ fn nft_lists_the_rules_as_they_are_meant() {
 fn as_many_published_ports_as_there_may_be() {
     in_world(async |world: World| {
         let network = world.network().await;
-        let ports: Vec<Publish> = (0..512).map(|n| tcp(10_000 + n, 80)).collect();
+        let ports: Vec<PortMap> = (0..512).map(|n| tcp(10_000 + n, 80)).collect();
         let (many, _) = publishing(&network, "many", &ports).await;
         many.listen(80).await;
         assert!(world.neighbour.connect(HOST, 10_511).await.is_ok());
@@ -181,7 +183,7 @@ fn a_neighbour_cannot_route_to_containers() {
         let network = world.network().await;
         let (web, address) = publishing(&network, "web", &[tcp(80, 8000)]).await;
         web.listen(8000).await;
-        world.host.listen(53000).await;
+        world.host.listen(7470).await;
         world
             .neighbour
             .command(&format!("ip route add 10.89.0.0/16 via {HOST}"));
@@ -212,6 +214,23 @@ fn a_neighbour_cannot_route_to_containers() {
         assert!(
             world.neighbour.connect(HOST, 80).await.is_ok(),
             "the route itself works"
+        );
+    });
+}
+
+#[test]
+fn the_host_is_nobodys_router_but_the_containers() {
+    in_world(async |world: World| {
+        let _network = world.network().await;
+        let third = world.beyond();
+        third.listen(9000).await;
+        assert!(world.host.connect(THIRD, 9000).await.is_ok(), "it is there");
+        world
+            .neighbour
+            .command(&format!("ip route add {THIRD} via {HOST}"));
+        assert!(
+            world.neighbour.connect(THIRD, 9000).await.is_err(),
+            "not through the host"
         );
     });
 }

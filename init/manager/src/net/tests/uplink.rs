@@ -5,7 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::world::{HOST, NEIGHBOUR, World, in_world};
-use crate::net::{Addressing, Network, UplinkStatus};
+use orlop_unit::Addressing;
+
+use crate::net::{Network, UplinkStatus};
 
 async fn until(network: &Network, what: &str, holds: impl Fn(&UplinkStatus) -> bool) {
     let mut status = network.uplink();
@@ -19,7 +21,7 @@ async fn until(network: &Network, what: &str, holds: impl Fn(&UplinkStatus) -> b
 fn a_static_uplink_comes_late_and_comes_back() {
     in_world(async |world: World| {
         world.host.command("ip link set up0 name other0");
-        let network = Network::start(world.settings(), &world.state_dir())
+        let network = Network::start_with(world.settings(), &world.state_dir())
             .await
             .unwrap();
         until(&network, "no link", |status| {
@@ -120,8 +122,10 @@ fn a_dhcp_uplink() {
         return;
     }
     in_world(async |world: World| {
-        let settings = world.settings_with(Addressing::Dhcp);
-        let network = Network::start(settings, &world.state_dir()).await.unwrap();
+        let settings = world.settings_with(Addressing::Dhcp, Vec::new());
+        let network = Network::start_with(settings, &world.state_dir())
+            .await
+            .unwrap();
         until(&network, "nobody answers", |status| {
             let problem = status.problem.as_deref().unwrap_or_default();
             problem.contains("waiting for a DHCP server")

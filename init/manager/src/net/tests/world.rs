@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::net::{Addressing, Lease, Net, Network, Settings, UplinkConfig};
+use orlop_unit::{Addressing, Cidr, Uplink};
+
+use crate::net::{Network, Settings, UplinkConfig};
 
 /// Long enough for a packet on a busy machine, short enough for those that are
 /// to be dropped.
@@ -19,6 +21,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 
 pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(super) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(super) const THIRD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 
 /// A process in a network namespace of its own, and thereby the namespace.
 pub(super) struct Spot {
@@ -178,31 +181,50 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn settings(&self) -> Settings {
-        let lease = Lease {
-            address: (HOST, 24),
-            gateway: Some(NEIGHBOUR),
-            routes: Vec::new(),
-            dns: vec![NEIGHBOUR.into()],
-            lifetime_s: None,
+        let address = Cidr {
+            address: HOST,
+            prefix_len: 24,
         };
-        self.settings_with(Addressing::Static(lease))
+        let addressing = Addressing::Static {
+            address,
+            gateway: Some(NEIGHBOUR),
+        };
+        self.settings_with(addressing, vec![NEIGHBOUR.into()])
     }
 
-    pub(super) fn settings_with(&self, addressing: Addressing) -> Settings {
+    pub(super) fn settings_with(&self, addressing: Addressing, dns: Vec<IpAddr>) -> Settings {
         Settings {
             uplink: UplinkConfig {
-                interface: Some("up*".to_owned()),
-                addressing,
-                dns: Vec::new(),
+                uplink: Uplink {
+                    interface: Some("up*".to_owned()),
+                    addressing,
+                    dns,
+                },
                 hostname: "tested".to_owned(),
                 resolv_conf: self.directory.path().join("resolv.conf"),
             },
-            subnet: Net {
+            subnet: Cidr {
                 address: Ipv4Addr::new(10, 89, 0, 0),
-                prefix: 16,
+                prefix_len: 16,
             },
             runtime_dir: self.directory.path().join("run"),
         }
+    }
+
+    /// Someone on another link of the host.
+    pub(super) fn beyond(&self) -> Spot {
+        let third = Spot::new(&["--net"]).unwrap();
+        let pid = third.child.id();
+        self.host.command(&format!(
+            "ip link add more0 type veth peer name t0 netns {pid}"
+        ));
+        self.host
+            .command("ip address add 198.51.100.1/24 dev more0");
+        self.host.command("ip link set more0 up");
+        third.command(&format!("ip address add {THIRD}/24 dev t0"));
+        third.command("ip link set t0 up");
+        third.command("ip route add default via 198.51.100.1");
+        third
     }
 
     pub(super) fn state_dir(&self) -> PathBuf {
@@ -210,7 +232,7 @@ impl World {
     }
 
     pub(super) async fn network(&self) -> Network {
-        let network = Network::start(self.settings(), &self.state_dir())
+        let network = Network::start_with(self.settings(), &self.state_dir())
             .await
             .unwrap();
         let mut status = network.uplink();

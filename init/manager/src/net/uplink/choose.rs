@@ -1,19 +1,21 @@
 //! Which links are uplinks, as a pure function.
 
+use orlop_unit::Uplink;
+
 use super::super::VETH_PREFIX;
 use super::super::error::{NetError, Result};
 use super::super::links::Link;
 
 /// The uplinks among `links`: every Ethernet whose name matches the pattern,
 /// or else the first that is hardware. The bridge and its ports never are.
-pub(super) fn uplinks(links: &[Link], pattern: Option<&str>, bridge: &str) -> Result<Vec<Link>> {
+pub(super) fn uplinks(links: &[Link], uplink: &Uplink, bridge: &str) -> Result<Vec<Link>> {
     let eligible = || {
         let ours = |link: &&Link| link.name != bridge && !link.name.starts_with(VETH_PREFIX);
         links.iter().filter(|link| link.ethernet).filter(ours)
     };
-    let chosen: Vec<Link> = match pattern {
-        Some(pattern) => eligible()
-            .filter(|link| matches(pattern, &link.name))
+    let chosen: Vec<Link> = match &uplink.interface {
+        Some(_) => eligible()
+            .filter(|link| uplink.matches(&link.name))
             .cloned()
             .collect(),
         None => eligible()
@@ -31,40 +33,12 @@ pub(super) fn uplinks(links: &[Link], pattern: Option<&str>, bridge: &str) -> Re
     } else {
         format!("there is only {}", names.join(", "))
     };
-    Err(NetError::Config(match pattern {
+    Err(NetError::Config(match &uplink.interface {
         Some(pattern) => {
             format!("no link matches network.uplink.interface = \"{pattern}\": {here}")
         }
         None => format!("no physical Ethernet link to use as uplink: {here}"),
     }))
-}
-
-/// Shell-like: `*` stands for any characters, `?` for one.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    // Where the last star was, and how much of the name it stands for so far.
-    let (mut at, mut seen, mut star) = (0, 0, None);
-    while seen < name.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at, seen));
-                at += 1;
-            }
-            Some(byte) if *byte == b'?' || *byte == name[seen] => {
-                at += 1;
-                seen += 1;
-            }
-            Some(_) | None => {
-                let Some((before, stood_for)) = star else {
-                    return false;
-                };
-                star = Some((before, stood_for + 1));
-                at = before + 1;
-                seen = stood_for + 1;
-            }
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
 #[cfg(test)]
@@ -81,27 +55,6 @@ mod tests {
             made,
             up: true,
             carrier: true,
-        }
-    }
-
-    #[test]
-    fn patterns() {
-        let cases = [
-            ("eth0", "eth0", true),
-            ("eth0", "eth01", false),
-            ("en*", "enp1s0", true),
-            ("en*", "en", true),
-            ("en*", "wlan0", false),
-            ("*s0", "enp1s0", true),
-            ("*s0", "enp1s01", false),
-            ("e?h*", "eth7", true),
-            ("e*h*0", "ethh0", true),
-            ("*", "", true),
-            ("?", "", false),
-            ("**", "a", true),
-        ];
-        for (pattern, name, expected) in cases {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }
     }
 
@@ -123,7 +76,11 @@ mod tests {
             (Some("eth0"), Err("interface = \"eth0\"")),
         ];
         for (pattern, expected) in cases {
-            match (uplinks(&links, pattern, "orlop0"), expected) {
+            let uplink = Uplink {
+                interface: pattern.map(str::to_owned),
+                ..Uplink::default()
+            };
+            match (uplinks(&links, &uplink, "orlop0"), expected) {
                 (Ok(chosen), Ok(names)) => {
                     let chosen: Vec<_> = chosen.iter().map(|link| link.name.as_str()).collect();
                     assert_eq!(chosen, names, "{pattern:?}");
@@ -134,7 +91,7 @@ mod tests {
                 (got, expected) => panic!("{pattern:?}: {got:?}, not {expected:?}"),
             }
         }
-        let none = uplinks(&links[..3], None, "orlop0")
+        let none = uplinks(&links[..3], &Uplink::default(), "orlop0")
             .unwrap_err()
             .to_string();
         assert!(

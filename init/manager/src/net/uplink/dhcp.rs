@@ -8,10 +8,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use mozim::{DhcpV4Client, DhcpV4Config, DhcpV4Lease, DhcpV4State};
+use orlop_unit::Cidr;
 use tokio::sync::mpsc;
 
 use super::super::links::Link;
-use super::super::nft::Net;
 use super::{Lease, Report};
 
 /// How long an attempt may go without a lease: mozim asks three times within.
@@ -26,11 +26,11 @@ const ROUTES_MAX: usize = 64;
 pub(super) struct Client {
     link: Link,
     hostname: String,
-    subnet: Net,
+    subnet: Cidr,
 }
 
 impl Client {
-    pub(super) fn new(link: &Link, hostname: &str, subnet: Net) -> Client {
+    pub(super) fn new(link: &Link, hostname: &str, subnet: Cidr) -> Client {
         Client {
             link: link.clone(),
             hostname: hostname.to_owned(),
@@ -119,7 +119,7 @@ fn text(error: mozim::DhcpError) -> String {
 }
 
 /// The parts of a lease that matter, if they make sense.
-fn read(lease: &DhcpV4Lease, subnet: Net) -> Result<Lease, String> {
+fn read(lease: &DhcpV4Lease, subnet: Cidr) -> Result<Lease, String> {
     let prefix = prefix_length(lease.subnet_mask).ok_or_else(|| {
         format!(
             "the DHCP server gave the impossible mask {}",
@@ -132,8 +132,11 @@ fn read(lease: &DhcpV4Lease, subnet: Net) -> Result<Lease, String> {
             "the DHCP server gave the impossible address {address}"
         ));
     }
-    let given = Net { address, prefix };
-    if given.contains(subnet.address) || subnet.contains(address) {
+    let given = Cidr {
+        address,
+        prefix_len: prefix,
+    };
+    if given.overlaps(subnet) {
         return Err(format!(
             "the DHCP server gave {given}, which overlaps the containers' network {subnet}; set \
              another network.bridge.subnet"
@@ -188,9 +191,9 @@ mod tests {
 
     use super::*;
 
-    const SUBNET: Net = Net {
+    const SUBNET: Cidr = Cidr {
         address: Ipv4Addr::new(10, 89, 0, 0),
-        prefix: 16,
+        prefix_len: 16,
     };
 
     fn lease(address: [u8; 4], mask: [u8; 4]) -> DhcpV4Lease {

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use orlop_unit::{Addressing, Cidr, Uplink};
 use rtnetlink::packet_route::route::RouteProtocol;
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::sync::{mpsc, watch};
@@ -24,7 +25,6 @@ use tracing::{info, warn};
 
 use super::error::{NetError, Result};
 use super::links::{Link, Links, Route};
-use super::nft::Net;
 use super::sysctl;
 
 /// Links change in bursts; one look after this long covers a burst.
@@ -38,45 +38,30 @@ const METRIC: u32 = 100;
 /// Reports of DHCP clients that may wait; clients wait for room.
 const REPORTS: usize = 16;
 
-/// How the uplinks get their addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Addressing {
-    /// From a DHCP server.
-    Dhcp,
-    /// As configured; for the first uplink.
-    Static(Lease),
-}
-
 /// An address on an uplink, and what comes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub(super) struct Lease {
     /// The address and its prefix length.
-    pub address: (Ipv4Addr, u8),
+    pub(super) address: (Ipv4Addr, u8),
     /// The way to everywhere else.
-    pub gateway: Option<Ipv4Addr>,
+    pub(super) gateway: Option<Ipv4Addr>,
     /// Further routes: destination, prefix length, gateway (none: on the link).
-    pub routes: Vec<(Ipv4Addr, u8, Option<Ipv4Addr>)>,
+    pub(super) routes: Vec<(Ipv4Addr, u8, Option<Ipv4Addr>)>,
     /// Name servers, best first.
-    pub dns: Vec<IpAddr>,
+    pub(super) dns: Vec<IpAddr>,
     /// Seconds that the address is good for; a configured one for ever.
-    pub lifetime_s: Option<u32>,
+    pub(super) lifetime_s: Option<u32>,
 }
 
 /// What the uplinks are configured to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UplinkConfig {
-    /// A pattern (`*`, `?`) that link names match; none for the first physical
-    /// Ethernet.
-    pub interface: Option<String>,
-    /// How they get their addresses.
-    pub addressing: Addressing,
-    /// Name servers instead of those that come with the addresses; none for
-    /// those.
-    pub dns: Vec<IpAddr>,
+pub(super) struct UplinkConfig {
+    /// Which links, and how they get their addresses.
+    pub(super) uplink: Uplink,
     /// The name that DHCP servers are told.
-    pub hostname: String,
+    pub(super) hostname: String,
     /// Where the host's `resolv.conf` goes.
-    pub resolv_conf: PathBuf,
+    pub(super) resolv_conf: PathBuf,
 }
 
 /// What the uplinks are like at the moment.
@@ -113,7 +98,7 @@ struct Active {
 
 struct Uplinks {
     config: UplinkConfig,
-    subnet: Net,
+    subnet: Cidr,
     bridge: String,
     links: Links,
     active: BTreeMap<u32, Active>,
@@ -127,7 +112,7 @@ struct Uplinks {
 /// Starts the task. It runs until it is aborted; its state lasts only as long.
 pub(super) fn start(
     config: UplinkConfig,
-    subnet: Net,
+    subnet: Cidr,
     bridge: String,
     links: Links,
 ) -> Result<(watch::Receiver<UplinkStatus>, JoinHandle<()>)> {
@@ -186,8 +171,7 @@ impl Uplinks {
     /// Compares the links with what should be, and acts on the difference.
     async fn look(&mut self) -> Result<()> {
         let found = self.links.list().await?;
-        let pattern = self.config.interface.as_deref();
-        let chosen = choose::uplinks(&found, pattern, &self.bridge)?;
+        let chosen = choose::uplinks(&found, &self.config.uplink, &self.bridge)?;
         let gone = |index: &u32| !chosen.iter().any(|link| link.index == *index);
         let lost: Vec<u32> = self.active.keys().copied().filter(gone).collect();
         for active in lost.iter().filter_map(|index| self.active.remove(index)) {
@@ -223,9 +207,11 @@ impl Uplinks {
         }
         let carrier = link.carrier;
         active.link = link;
-        match &self.config.addressing {
-            Addressing::Static(lease) if first => active.lease = Some(lease.clone()),
-            Addressing::Static(_) => {}
+        match self.config.uplink.addressing {
+            Addressing::Static { address, gateway } if first => {
+                active.lease = Some(configured(address, gateway));
+            }
+            Addressing::Static { .. } => {}
             Addressing::Dhcp if carrier => {
                 if active.client.as_ref().is_none_or(JoinHandle::is_finished) {
                     let client =
@@ -269,7 +255,7 @@ impl Uplinks {
 
     async fn publish(&mut self) {
         let mut status = UplinkStatus {
-            dns: self.config.dns.clone(),
+            dns: self.config.uplink.dns.clone(),
             ..UplinkStatus::default()
         };
         let mut problems: Vec<String> = self.problem.iter().cloned().collect();
@@ -284,7 +270,7 @@ impl Uplinks {
             if let Some(lease) = active.lease.as_ref().filter(|_| active.applied) {
                 status.gateway = status.gateway.or(lease.gateway);
                 for server in &lease.dns {
-                    if self.config.dns.is_empty() && !status.dns.contains(server) {
+                    if self.config.uplink.dns.is_empty() && !status.dns.contains(server) {
                         status.dns.push(*server);
                     }
                 }
@@ -327,6 +313,18 @@ impl Active {
 impl Drop for Active {
     fn drop(&mut self) {
         self.stop_client();
+    }
+}
+
+/// A configured address, as a lease that does not end. Its name servers are
+/// those of the configuration.
+fn configured(address: Cidr, gateway: Option<Ipv4Addr>) -> Lease {
+    Lease {
+        address: (address.address, address.prefix_len),
+        gateway,
+        routes: Vec::new(),
+        dns: Vec::new(),
+        lifetime_s: None,
     }
 }
 
