@@ -1,1 +1,35 @@
-//! OCI runtime: library and command.
+//! The OCI runtime behind the `orlop-runtime` command: synchronous, one thread, no signals.
+//!
+//! ```text
+//! create:  read and check config.json -> state directory -> cgroup, limits, devices
+//!          -> open every host path -> clone3 -> [child: init.rs, a list of steps]
+//!          -> write id maps -> child reports "created" -> state.json -> leave
+//! start:   connect to the child's socket, say "start"; a closed socket means it executed
+//! ```
+//!
+//! The child is a direct child of `create`, so when that leaves, the caller's reaper is its
+//! parent. Everything on the host's side of a container is opened before the child exists;
+//! everything inside is reached from the root's descriptor by `rootfs::path`.
+//!
+//! It must not know units, images, the manager or any network beyond `lo`.
+
+mod cgroup;
+mod cli;
+mod commands;
+mod config;
+mod console;
+mod handshake;
+mod init;
+mod namespaces;
+mod process;
+mod relay;
+mod rootfs;
+mod seccomp;
+mod selfexe;
+mod state;
+
+pub use cli::run;
+
+/// The seccomp profile for containers without a profile of their own, as the OCI spec writes
+/// one. The same file is `profiles/default-seccomp.json`.
+pub const DEFAULT_SECCOMP: &str = include_str!("../profiles/default-seccomp.json");

@@ -1,3 +1,7 @@
 //! The `orlop-runtime` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    orlop_runtime::run()
+}

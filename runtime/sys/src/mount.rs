@@ -11,6 +11,15 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 use crate::syscall::check;
 
+/// Propagation of a mount: none, from the other side only, both ways, none and not bindable.
+pub const PRIVATE: u64 = libc::MS_PRIVATE;
+/// See [`PRIVATE`].
+pub const SLAVE: u64 = libc::MS_SLAVE;
+/// See [`PRIVATE`].
+pub const SHARED: u64 = libc::MS_SHARED;
+/// See [`PRIVATE`].
+pub const UNBINDABLE: u64 = libc::MS_UNBINDABLE;
+
 /// What [`set_attributes`] changes. Flags are `libc::MOUNT_ATTR_*`.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Attributes<'fd> {
@@ -18,7 +27,7 @@ pub struct Attributes<'fd> {
     pub set: u64,
     /// Flags to clear.
     pub clear: u64,
-    /// `libc::MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`, `MS_UNBINDABLE`, or 0 to leave as it is.
+    /// [`PRIVATE`], [`SLAVE`], [`SHARED`], [`UNBINDABLE`], or 0 to leave as it is.
     pub propagation: u64,
     /// The user namespace whose mapping the mount gets (`MOUNT_ATTR_IDMAP`). The mount must
     /// be detached, its file system must allow it, and the caller needs CAP_SYS_ADMIN in the

@@ -1,0 +1,357 @@
+//! The container's cgroup: version 2 only, made by us, removed by us.
+
+mod devices;
+mod limits;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use oci_spec::runtime::{Linux, LinuxResources};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use limits::Write;
+
+const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+
+/// How long processes that were killed may take to be gone.
+const EMPTY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where the version 2 hierarchy is mounted: alone, or beside version 1.
+fn mount_point() -> Option<&'static Path> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .into_iter()
+        .map(Path::new)
+        .find(|path| rustix::fs::statfs(*path).is_ok_and(|stat| stat.f_type == CGROUP2_SUPER_MAGIC))
+}
+
+/// A container's cgroup while `create` works: removed again unless kept.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    path: PathBuf,
+    fd: OwnedFd,
+    /// The first directory that we made on the way, the cgroup itself if none above.
+    made_from: Option<PathBuf>,
+    keep: bool,
+}
+
+/// Makes the cgroup with its limits and device rules. `None` when the machine has no cgroup
+/// v2 and nothing that needs it is asked for.
+pub(crate) fn create(linux: &Linux, id: &str) -> Result<Option<Cgroup>> {
+    let resources = linux.resources().as_ref();
+    let writes = resources
+        .map(limits::writes)
+        .transpose()?
+        .unwrap_or_default();
+    let Some(mount) = mount_point() else {
+        ensure!(
+            writes.is_empty(),
+            "{}: limits need cgroup v2, and no cgroup2 file system is mounted on /sys/fs/cgroup",
+            writes[0].limit
+        );
+        return Ok(None);
+    };
+    let path = path_below(mount, linux.cgroups_path().as_deref(), id)?;
+    let made_from = make(&path)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(&path, flags, Mode::empty()).with_context(|| describe(&path))?;
+    let cgroup = Cgroup {
+        path,
+        fd,
+        made_from,
+        keep: false,
+    };
+    cgroup.check_unused()?;
+    enable_controllers(mount, &cgroup.path, &writes)?;
+    for write in &writes {
+        cgroup.write(write)?;
+    }
+    cgroup.limit_devices(resources)?;
+    Ok(Some(cgroup))
+}
+
+fn path_below(mount: &Path, asked: Option<&Path>, id: &str) -> Result<PathBuf> {
+    let asked = asked.filter(|path| *path != Path::new(""));
+    let Some(asked) = asked else {
+        return Ok(mount.join(id));
+    };
+    ensure!(
+        asked.to_string_lossy().matches(':').count() != 2,
+        "linux.cgroupsPath {asked:?} is for systemd (slice:prefix:name); give a path"
+    );
+    let below = asked.strip_prefix("/").unwrap_or(asked);
+    let plain = |part| matches!(part, std::path::Component::Normal(_));
+    ensure!(
+        below.components().all(plain) && below != Path::new(""),
+        "linux.cgroupsPath {asked:?}: neither \"..\" nor the root cgroup is allowed"
+    );
+    Ok(mount.join(below))
+}
+
+/// Makes the directories that are missing and returns the topmost of them.
+fn make(path: &Path) -> Result<Option<PathBuf>> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Ok(()) => Ok(Some(path.to_owned())),
+        Err(Errno::EXIST) => Ok(None),
+        Err(Errno::NOENT) => {
+            let parent = path.parent().with_context(|| describe(path))?;
+            let above = make(parent)?;
+            rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)).with_context(|| describe(path))?;
+            Ok(above.or(Some(path.to_owned())))
+        }
+        Err(errno) => Err(anyhow::Error::from(errno).context(format!("make {}", describe(path)))),
+    }
+}
+
+fn describe(path: &Path) -> String {
+    format!("cgroup {}", path.display())
+}
+
+/// Controllers reach a cgroup only if every ancestor passes them on.
+fn enable_controllers(mount: &Path, path: &Path, writes: &[Write]) -> Result<()> {
+    for write in writes {
+        let Some(controller) = write.controller else {
+            continue;
+        };
+        let available = |dir: &Path| {
+            std::fs::read_to_string(dir.join("cgroup.controllers"))
+                .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller))
+        };
+        if available(path) {
+            continue;
+        }
+        ensure!(
+            available(mount),
+            "{}: the cgroup v2 controller \"{controller}\" is not available on this machine",
+            write.limit
+        );
+        let mut ancestors: Vec<&Path> = path
+            .ancestors()
+            .skip(1)
+            .take_while(|dir| dir.starts_with(mount))
+            .collect();
+        ancestors.reverse();
+        for ancestor in ancestors {
+            std::fs::write(
+                ancestor.join("cgroup.subtree_control"),
+                format!("+{controller}"),
+            )
+            .with_context(|| {
+                format!(
+                    "{}: enable \"{controller}\" in {}",
+                    write.limit,
+                    describe(ancestor)
+                )
+            })?;
+        }
+    }
+    Ok(())
+}
+
+impl Cgroup {
+    /// The path below the mount point, as `state.json` records it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// From here on, `delete` removes it.
+    pub(crate) fn keep(&mut self) {
+        self.keep = true;
+    }
+
+    /// Whether the memory limit killed something in it.
+    pub(crate) fn ran_out_of_memory(&self) -> bool {
+        std::fs::read_to_string(self.path.join("memory.events")).is_ok_and(|text| {
+            text.lines().any(|line| {
+                line.strip_prefix("oom_kill ")
+                    .is_some_and(|count| count.trim() != "0")
+            })
+        })
+    }
+
+    /// An old cgroup may be used again only if nothing lives in it and it is not frozen.
+    fn check_unused(&self) -> Result<()> {
+        let events = std::fs::read_to_string(self.path.join("cgroup.events")).unwrap_or_default();
+        for line in events.lines() {
+            match line {
+                "populated 1" => bail!(
+                    "{}: processes live in it; is the container still running?",
+                    describe(&self.path)
+                ),
+                "frozen 1" => bail!(
+                    "{}: is frozen; write 0 to its cgroup.freeze",
+                    describe(&self.path)
+                ),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, write: &Write) -> Result<()> {
+        let file = rustix::fs::openat(
+            &self.fd,
+            &*write.file,
+            OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let file = match file {
+            Ok(file) => file,
+            Err(Errno::NOENT) if write.optional => return Ok(()),
+            Err(errno) => {
+                return Err(anyhow::Error::from(errno).context(format!(
+                    "{}: this machine's cgroups have no {}",
+                    write.limit, write.file
+                )));
+            }
+        };
+        rustix::io::write(&file, write.value.as_bytes())
+            .map(drop)
+            .with_context(|| {
+                format!(
+                    "{}: the kernel refused {:?} in {} of {}",
+                    write.limit,
+                    write.value,
+                    write.file,
+                    describe(&self.path)
+                )
+            })
+    }
+
+    fn limit_devices(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        let rules = resources.and_then(|resources| resources.devices().as_deref());
+        let Some(program) = devices::program(rules.unwrap_or_default())? else {
+            return Ok(());
+        };
+        let loaded = orlop_sys::bpf::load_device_program(&program)
+            .context("linux.resources.devices: load the device program")?;
+        orlop_sys::bpf::attach_device_program(&self.fd, &loaded).with_context(|| {
+            format!(
+                "linux.resources.devices: attach to {}",
+                describe(&self.path)
+            )
+        })
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let Some(made_from) = self.made_from.as_ref().filter(|_| !self.keep) else {
+            return;
+        };
+        // Best effort in an error path: the error that led here is what gets reported.
+        for dir in self
+            .path
+            .ancestors()
+            .take_while(|dir| dir.starts_with(made_from))
+        {
+            if remove(dir).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// Kills everything in the cgroup and below it.
+pub(crate) fn kill(path: &Path) -> Result<()> {
+    match std::fs::write(path.join("cgroup.kill"), "1") {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(anyhow::Error::from(error).context(format!("kill {}", describe(path)))),
+    }
+}
+
+/// Removes the cgroup with whatever cgroups the container made below it, waiting a while for
+/// processes that are just ending.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let deadline = Instant::now() + EMPTY_WITHIN;
+    loop {
+        match remove_tree(path, 0) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::BUSY) if Instant::now() < deadline => wait_for_change(path),
+            Err(errno) => {
+                return Err(
+                    anyhow::Error::from(errno).context(format!("remove {}", describe(path)))
+                );
+            }
+        }
+    }
+}
+
+/// Waits for a line of cgroup.events to change, a twentieth of a second at most.
+fn wait_for_change(path: &Path) {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    if let Ok(events) = rustix::fs::open(path.join("cgroup.events"), flags, Mode::empty()) {
+        let mut fds = [rustix::event::PollFd::new(
+            &events,
+            rustix::event::PollFlags::PRI,
+        )];
+        let timeout = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 50_000_000,
+        };
+        // A failure only means that we look again sooner.
+        let _ = rustix::event::poll(&mut fds, Some(&timeout));
+    }
+}
+
+/// Deepest first; a container cannot make them deeper than the kernel's limits allow, and
+/// past ours we say busy.
+fn remove_tree(path: &Path, depth: usize) -> rustix::io::Result<()> {
+    match rustix::fs::rmdir(path) {
+        Err(Errno::BUSY) if depth < 64 => {}
+        other => return other,
+    }
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path(), depth + 1)?;
+        }
+    }
+    rustix::fs::rmdir(path)
+}
+
+/// The cgroup that a process is in now, for `exec`.
+pub(crate) fn open_of(pid: i32) -> Result<Option<OwnedFd>> {
+    let Some(mount) = mount_point() else {
+        return Ok(None);
+    };
+    let file = format!("/proc/{pid}/cgroup");
+    let text = std::fs::read_to_string(&file).with_context(|| file.clone())?;
+    let Some(below) = text.lines().find_map(|line| line.strip_prefix("0::/")) else {
+        return Ok(None);
+    };
+    let path = mount.join(below);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(&path, flags, Mode::empty()).with_context(|| describe(&path))?;
+    Ok(Some(fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_below_the_mount() {
+        let mount = Path::new("/m");
+        for (asked, expected) in [
+            (None, Some("/m/id")),
+            (Some(""), Some("/m/id")),
+            (Some("/orlop/web"), Some("/m/orlop/web")),
+            (Some("rel/x"), Some("/m/rel/x")),
+            (Some("/"), None),
+            (Some("/a/../../b"), None),
+            (Some("system.slice:crio:x"), None),
+        ] {
+            let got = path_below(mount, asked.map(Path::new), "id").ok();
+            assert_eq!(got, expected.map(PathBuf::from), "{asked:?}");
+        }
+    }
+}

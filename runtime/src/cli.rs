@@ -1,0 +1,289 @@
+//! The command line, as runc has it.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand, ValueEnum};
+use orlop_sys::clone::Child;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use crate::commands::create::{self, Terminal};
+use crate::commands::{delete, exec, kill, list, start};
+use crate::config::Bundle;
+use crate::console::receive_fd;
+use crate::relay;
+
+#[derive(Debug, Parser)]
+#[command(name = "orlop-runtime", version, about = "Runs OCI containers")]
+struct Cli {
+    /// Where the state of containers is kept
+    #[arg(
+        long,
+        global = true,
+        default_value = "/run/orlop-runtime",
+        value_name = "DIR"
+    )]
+    root: PathBuf,
+    /// Also write errors to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Form of the lines in --log
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Accepted for compatibility
+    #[arg(long, global = true, hide = true)]
+    debug: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ListFormat {
+    Table,
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+struct CreateArgs {
+    /// Directory with config.json
+    #[arg(long, short, default_value = ".", value_name = "DIR")]
+    bundle: PathBuf,
+    /// Write the process's id to this file
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Unix socket that receives the master of the container's terminal
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Descriptors from 3 on that the process gets
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1024))]
+    preserve_fds: i32,
+    id: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct ExecArgs {
+    /// The process as a JSON file
+    #[arg(long, short, value_name = "FILE")]
+    process: Option<PathBuf>,
+    /// Write the process's id to this file
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Give the process a terminal
+    #[arg(long, short)]
+    tty: bool,
+    /// Unix socket that receives the terminal's master
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Do not wait for the process
+    #[arg(long, short)]
+    detach: bool,
+    /// UID[:GID]
+    #[arg(long, short)]
+    user: Option<String>,
+    /// Directory in the container
+    #[arg(long)]
+    cwd: Option<PathBuf>,
+    /// NAME=VALUE, may be repeated
+    #[arg(long, short)]
+    env: Vec<String>,
+    /// Descriptors from 3 on that the process gets
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1024))]
+    preserve_fds: i32,
+    id: String,
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    args: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a container, up to executing its program
+    Create(CreateArgs),
+    /// Execute the program of a created container
+    Start { id: String },
+    /// Make a container, start it, wait for its end and delete it
+    Run {
+        #[command(flatten)]
+        create: CreateArgs,
+        /// Do not wait, do not delete
+        #[arg(long, short)]
+        detach: bool,
+    },
+    /// Show a container's state as JSON
+    State { id: String },
+    /// Send a signal to a container
+    Kill {
+        /// To all its processes
+        #[arg(long, short)]
+        all: bool,
+        id: String,
+        #[arg(default_value = "TERM")]
+        signal: String,
+    },
+    /// Take a stopped container away
+    Delete {
+        /// Even when it runs, or does not exist
+        #[arg(long, short)]
+        force: bool,
+        id: String,
+    },
+    /// List containers
+    List {
+        #[arg(long, short, value_enum, default_value_t = ListFormat::Table)]
+        format: ListFormat,
+    },
+    /// Run one more process in a container
+    Exec(ExecArgs),
+    /// Print the default seccomp profile
+    #[command(hide = true)]
+    DefaultSeccomp,
+}
+
+/// The whole program. Its exit status is 0, that of the foreground process, or 1 with one
+/// line on stderr.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(&cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let line = format!("{error:#}").replace('\n', " ");
+            // With both places closed there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "orlop-runtime: {line}");
+            if let Some(path) = &cli.log {
+                let _ = log(path, cli.log_format, &line);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log(path: &PathBuf, format: LogFormat, line: &str) -> Result<()> {
+    let text = match format {
+        LogFormat::Text => format!("level=error msg={line:?}\n"),
+        LogFormat::Json => format!("{}\n", serde_json::json!({ "level": "error", "msg": line })),
+    };
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
+}
+
+fn dispatch(cli: &Cli) -> Result<u8> {
+    let root = &cli.root;
+    let preserved = match &cli.command {
+        Command::Create(create) | Command::Run { create, .. } => create.preserve_fds,
+        Command::Exec(exec) => exec.preserve_fds,
+        Command::Start { .. }
+        | Command::State { .. }
+        | Command::Kill { .. }
+        | Command::Delete { .. }
+        | Command::List { .. }
+        | Command::DefaultSeccomp => 0,
+    };
+    // Nothing of the caller's but stdio and what was asked for reaches a container.
+    orlop_sys::fd::close_all_but(3 + preserved, &[]).context("close inherited descriptors")?;
+    match &cli.command {
+        Command::Create(args) => {
+            let terminal = Terminal::Socket(args.console_socket.clone());
+            create::create(root, &args.request(), terminal).map(|_| 0)
+        }
+        Command::Start { id } => start::start(root, id).map(|()| 0),
+        Command::Run { create, detach } => run_container(root, create, *detach),
+        Command::State { id } => list::state(root, id).map(|()| 0),
+        Command::Kill { all, id, signal } => kill::kill(root, id, signal, *all).map(|()| 0),
+        Command::Delete { force, id } => delete::delete(root, id, *force).map(|()| 0),
+        Command::List { format } => {
+            list::list(root, matches!(format, ListFormat::Json)).map(|()| 0)
+        }
+        Command::Exec(args) => exec_process(root, args),
+        Command::DefaultSeccomp => crate::commands::print(crate::DEFAULT_SECCOMP).map(|()| 0),
+    }
+}
+
+impl CreateArgs {
+    fn request(&self) -> create::Request {
+        create::Request {
+            bundle: self.bundle.clone(),
+            pid_file: self.pid_file.clone(),
+            preserve_fds: self.preserve_fds,
+            id: self.id.clone(),
+        }
+    }
+}
+
+fn run_container(root: &std::path::Path, args: &CreateArgs, detach: bool) -> Result<u8> {
+    let relays = !detach
+        && args.console_socket.is_none()
+        && Bundle::load(&args.bundle)?
+            .process
+            .terminal()
+            .unwrap_or(false);
+    let (terminal, master) = terminal(relays, args.console_socket.clone())?;
+    let created = create::create(root, &args.request(), terminal)?;
+    let ran = start::start(root, &args.id).and_then(|()| {
+        if detach {
+            Ok(0)
+        } else {
+            foreground(&created.child, master)
+        }
+    });
+    if ran.is_err() || !detach {
+        // Forced: without a pid namespace of its own the container may have left others.
+        delete::delete(root, &args.id, true)?;
+    }
+    ran
+}
+
+fn exec_process(root: &std::path::Path, args: &ExecArgs) -> Result<u8> {
+    let request = exec::Request {
+        id: args.id.clone(),
+        process: args.process.clone(),
+        args: args.args.clone(),
+        tty: args.tty,
+        user: args.user.clone(),
+        cwd: args.cwd.clone(),
+        env: args.env.clone(),
+        pid_file: args.pid_file.clone(),
+        preserve_fds: args.preserve_fds,
+    };
+    let relays = !args.detach && args.console_socket.is_none();
+    let (terminal, master) = terminal(relays, args.console_socket.clone())?;
+    let child = exec::exec(root, &request, terminal)?;
+    if args.detach {
+        Ok(0)
+    } else {
+        foreground(&child, master.filter(|_| args.tty))
+    }
+}
+
+/// Where a terminal goes, and our end of it if that is to us.
+fn terminal(
+    ours: bool,
+    socket: Option<PathBuf>,
+) -> Result<(Terminal, Option<std::os::fd::OwnedFd>)> {
+    if !ours {
+        return Ok((Terminal::Socket(socket), None));
+    }
+    let kind = SocketType::STREAM;
+    let (left, right) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    Ok((Terminal::Ours(left), Some(right)))
+}
+
+fn foreground(child: &Child, terminal: Option<std::os::fd::OwnedFd>) -> Result<u8> {
+    let master = terminal.map(|socket| receive_fd(&socket)).transpose()?;
+    let ended = relay::foreground(&child.pidfd, master)?;
+    Ok(u8::try_from(ended.shell_status()).unwrap_or(u8::MAX))
+}

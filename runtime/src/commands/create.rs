@@ -1,0 +1,218 @@
+//! `create`, and the first half of `run`.
+//!
+//! Whatever is made is held by a value that unmakes it when dropped, until the container is
+//! complete: an error anywhere leaves no process, cgroup, mount or state behind.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use orlop_sys::clone::{Child, CloneArgs, kill_and_reap, spawn};
+use orlop_sys::idmap::write_maps;
+use orlop_sys::wait::Ended;
+use rustix::fs::Mode;
+
+use super::write_pid_file;
+use crate::cgroup::{self, Cgroup};
+use crate::config::Bundle;
+use crate::console::Console;
+use crate::handshake::{Channel, Message};
+use crate::init::{self, Birth};
+use crate::namespaces::{Namespaces, libc_flags, ranges};
+use crate::process::{self, Plan, apply_rlimits};
+use crate::rootfs;
+use crate::selfexe;
+use crate::state::{Dir, Record, Status, start_time};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) bundle: PathBuf,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) preserve_fds: i32,
+    pub(crate) id: String,
+}
+
+/// Where the container's terminal goes.
+pub(crate) enum Terminal {
+    /// To this socket, if one was named.
+    Socket(Option<PathBuf>),
+    /// To us, over this socket pair's other end.
+    Ours(OwnedFd),
+}
+
+impl Terminal {
+    pub(crate) fn console(self, plan: &Plan) -> Result<Option<Console>> {
+        let (size, owner) = (plan.process.console_size(), plan.process.user().uid());
+        match (self, plan.wants_terminal()) {
+            (Terminal::Socket(None) | Terminal::Ours(_), false) => Ok(None),
+            (Terminal::Socket(Some(at)), true) => Console::connect(&at, size, owner).map(Some),
+            (Terminal::Ours(socket), true) => Ok(Some(Console::over(socket, size, owner))),
+            (Terminal::Socket(None), true) => {
+                bail!("process.terminal is set: name a --console-socket")
+            }
+            (Terminal::Socket(Some(_)), false) => {
+                bail!("--console-socket is given, but process.terminal is not set")
+            }
+        }
+    }
+}
+
+/// A created container, whose process is still our child.
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) child: Child,
+}
+
+pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Result<Created> {
+    rustix::process::umask(Mode::empty());
+    let bundle = Bundle::load(&request.bundle)?;
+    let linux = &bundle.linux;
+    selfexe::protect(&ranges(linux.uid_mappings().as_ref()))?;
+    let plan = Plan::new(&bundle.process, linux.seccomp().as_ref())?;
+    let console = terminal.console(&plan)?;
+    let namespaces = Namespaces::open(linux)?;
+    let guard = DirGuard(Some(Dir::create(root, &request.id)?));
+    let dir = guard.0.as_ref().context("no state directory")?;
+    let mut cgroup = cgroup::create(linux, &request.id)?;
+    let prepared = rootfs::prepare(&bundle, &namespaces, cgroup.as_ref().map(Cgroup::path))?;
+    let (ours, theirs) = Channel::pair()?;
+    let listener = dir.listen()?;
+    namespaces.join_in_parent()?;
+
+    let maps_needed = namespaces.is_new(libc_flags::USER);
+    let flags = namespaces.clone_flags();
+    let birth = Birth {
+        bundle: &bundle,
+        namespaces,
+        prepared: Some(prepared),
+        plan,
+        console,
+        parent: theirs,
+        listener,
+        preserved_fds: request.preserve_fds,
+    };
+    let args = CloneArgs {
+        namespaces: flags,
+        cgroup: cgroup.as_ref().map(|c| std::os::fd::AsFd::as_fd(c)),
+    };
+    let (child, prepared) = launch(args, birth)?;
+    let done = raise(&bundle, &prepared, &child, &ours, maps_needed)
+        .map_err(|error| diagnose(error, &child, cgroup.as_ref()))
+        .and_then(|()| record(dir, request, &bundle, cgroup.as_ref(), &child))
+        .and_then(|()| Ok(ours.send(&Message::Recorded)?));
+    if let Err(error) = done {
+        // It may have ended by itself.
+        let _ = kill_and_reap(&child);
+        return Err(error);
+    }
+    if let Some(cgroup) = &mut cgroup {
+        cgroup.keep();
+    }
+    guard.keep();
+    Ok(Created { child })
+}
+
+/// Starts the child, and keeps of its inheritance what the parent still works on.
+fn launch(args: CloneArgs<'_>, mut birth: Birth<'_>) -> Result<(Child, rootfs::Prepared)> {
+    let child = spawn(args, || {
+        init::run(Birth {
+            bundle: birth.bundle,
+            namespaces: std::mem::replace(&mut birth.namespaces, Namespaces::none()),
+            prepared: birth.prepared.take(),
+            plan: birth.plan,
+            console: birth.console.take(),
+            parent: birth.parent,
+            listener: birth.listener,
+            preserved_fds: birth.preserved_fds,
+        })
+    });
+    let child = child.context("clone3 (are user namespaces or processes exhausted?)")?;
+    let prepared = birth.prepared.take().context("nothing was prepared")?;
+    Ok((child, prepared))
+}
+
+/// Does what only the parent may, and waits until the child is ready.
+fn raise(
+    bundle: &Bundle,
+    prepared: &rootfs::Prepared,
+    child: &Child,
+    channel: &Channel,
+    maps_needed: bool,
+) -> Result<()> {
+    let linux = &bundle.linux;
+    if maps_needed {
+        let uids = ranges(linux.uid_mappings().as_ref());
+        let gids = ranges(linux.gid_mappings().as_ref());
+        write_maps(child.pid, &uids, &gids).context("write uidMappings and gidMappings")?;
+    }
+    if prepared.wants_idmap() {
+        let path = format!("/proc/{}/ns/user", child.pid);
+        prepared.idmap(&std::fs::File::open(&path).context(path)?.into())?;
+    }
+    if let Some(score) = bundle.process.oom_score_adj() {
+        std::fs::write(
+            format!("/proc/{}/oom_score_adj", child.pid),
+            score.to_string(),
+        )
+        .with_context(|| format!("process.oomScoreAdj {score}"))?;
+    }
+    let limits = bundle.process.rlimits().as_deref().unwrap_or_default();
+    apply_rlimits(process::pid(child.pid)?, limits)?;
+    channel
+        .send(&Message::Mapped)
+        .context("the container's process is gone")?;
+    channel.expect(&Message::Created)
+}
+
+/// A child that ended without a word was killed; says by what.
+fn diagnose(error: anyhow::Error, child: &Child, cgroup: Option<&Cgroup>) -> anyhow::Error {
+    let out_of_memory = cgroup.is_some_and(Cgroup::ran_out_of_memory);
+    match kill_and_reap(child) {
+        Ok(Ended::Killed(_)) if out_of_memory => anyhow::anyhow!(
+            "linux.resources.memory.limit: too little to start a process in; give it a few MiB"
+        ),
+        Ok(Ended::Exited(_) | Ended::Killed(_)) | Err(_) => error,
+    }
+}
+
+fn record(
+    dir: &Dir,
+    request: &Request,
+    bundle: &Bundle,
+    cgroup: Option<&Cgroup>,
+    child: &Child,
+) -> Result<()> {
+    let (start_time, _) = start_time(child.pid).context("the container's process is gone")?;
+    if let Some(path) = &request.pid_file {
+        write_pid_file(path, child.pid)?;
+    }
+    dir.write(&Record {
+        oci_version: bundle.version.clone(),
+        id: request.id.clone(),
+        status: Status::Created,
+        pid: child.pid,
+        bundle: bundle.dir.clone(),
+        annotations: bundle.annotations.clone(),
+        start_time,
+        cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
+    })
+}
+
+/// Frees the id again unless the container got complete.
+struct DirGuard(Option<Dir>);
+
+impl DirGuard {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for DirGuard {
+    fn drop(&mut self) {
+        if let Some(dir) = self.0.take() {
+            // An error is being reported already; delete --force removes what stays.
+            let _ = dir.remove();
+        }
+    }
+}

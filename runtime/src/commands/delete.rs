@@ -1,0 +1,76 @@
+//! `delete`: takes a stopped container away; with --force, any.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::cgroup;
+use crate::state::{Dir, Record, Status, check_id, process};
+
+/// How long a process that got SIGKILL may take to end.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
+    check_id(id)?;
+    if force && !root.join(id).exists() {
+        return Ok(());
+    }
+    let dir = Dir::open(root, id)?;
+    let record = match dir.record() {
+        Ok(record) => record,
+        Err(_) if force => None,
+        Err(error) => return Err(error),
+    };
+    let Some(record) = record else {
+        if !force {
+            // As an unfinished create leaves it, when it is killed.
+            dir.created_record()?;
+        }
+        return dir.remove();
+    };
+    match dir.status(&record)? {
+        Status::Stopped => {}
+        Status::Created => end(&record)?,
+        Status::Running | Status::Creating if force => end(&record)?,
+        Status::Running | Status::Creating => {
+            bail!("container {id} is running; stop it first, or delete it with --force")
+        }
+    }
+    if let Some(path) = &record.cgroup {
+        if force {
+            cgroup::kill(path)?;
+        }
+        cgroup::remove(path)?;
+    }
+    dir.remove()
+}
+
+/// Kills the first process, and with it everything in its pid namespace.
+fn end(record: &Record) -> Result<()> {
+    if let Some(path) = &record.cgroup {
+        cgroup::kill(path)?;
+    }
+    let Some(pidfd) = process(record)? else {
+        return Ok(());
+    };
+    match orlop_sys::signal::send(&pidfd, 9) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    let timeout = Timespec {
+        tv_sec: END_WITHIN.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    if rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))? == 0 {
+        bail!(
+            "process {} of container {} does not end, {} s after SIGKILL",
+            record.pid,
+            record.id,
+            END_WITHIN.as_secs()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! `exec`: one more process in a running container.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use oci_spec::runtime::Process;
+use orlop_sys::clone::{Child, CloneArgs, kill_and_reap, spawn};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use super::create::Terminal;
+use super::write_pid_file;
+use crate::cgroup;
+use crate::config::{Bundle, load_process};
+use crate::console::Console;
+use crate::handshake::{Channel, Message};
+use crate::init::root_of_namespace;
+use crate::namespaces::{Namespaces, libc_flags, ranges};
+use crate::process::{self, Plan, apply_rlimits};
+use crate::selfexe;
+use crate::state::{Dir, Record, Status, process as container_process};
+
+/// What the command line asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    pub(crate) id: String,
+    pub(crate) process: Option<PathBuf>,
+    pub(crate) args: Vec<String>,
+    pub(crate) tty: bool,
+    pub(crate) user: Option<String>,
+    pub(crate) cwd: Option<PathBuf>,
+    pub(crate) env: Vec<String>,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) preserve_fds: i32,
+}
+
+/// Starts the process; when this returns, it has executed its program.
+pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result<Child> {
+    let dir = Dir::open_unlocked(root, &request.id)?;
+    let record = dir.created_record()?;
+    match dir.status(&record)? {
+        Status::Running => {}
+        Status::Created | Status::Creating => {
+            bail!("container {} is not started yet", request.id)
+        }
+        Status::Stopped => bail!("container {} is not running", request.id),
+    }
+    let bundle = Bundle::load(&record.bundle)?;
+    let linux = &bundle.linux;
+    selfexe::protect(&ranges(linux.uid_mappings().as_ref()))?;
+    let process = wanted(&bundle, request)?;
+    let plan = Plan::new(&process, linux.seccomp().as_ref())?;
+    let console = terminal.console(&plan)?;
+    launch(&record, &bundle, plan, console, request)
+}
+
+/// The container's own process with what the command line changes, or the given JSON.
+fn wanted(bundle: &Bundle, request: &Request) -> Result<Process> {
+    if let Some(path) = &request.process {
+        ensure!(
+            request.args.is_empty(),
+            "a command beside --process: which of the two?"
+        );
+        return load_process(path);
+    }
+    ensure!(!request.args.is_empty(), "no command is given");
+    let mut process = bundle.process.clone();
+    process
+        .set_args(Some(request.args.clone()))
+        .set_terminal(Some(request.tty));
+    if let Some(text) = &request.user {
+        let (uid, gid) = parse_user(text)?;
+        let mut user = process.user().clone();
+        user.set_uid(uid);
+        if let Some(gid) = gid {
+            user.set_gid(gid);
+        }
+        process.set_user(user);
+    }
+    if let Some(cwd) = &request.cwd {
+        ensure!(
+            cwd.is_absolute(),
+            "--cwd {}: not an absolute path",
+            cwd.display()
+        );
+        process.set_cwd(cwd.clone());
+    }
+    let mut env = process.env().clone().unwrap_or_default();
+    for entry in &request.env {
+        let (name, _) = entry
+            .split_once('=')
+            .with_context(|| format!("--env {entry}: not of the form NAME=VALUE"))?;
+        env.retain(|old| old.split_once('=').is_none_or(|(old, _)| old != name));
+        env.push(entry.clone());
+    }
+    process.set_env(Some(env));
+    Ok(process)
+}
+
+/// `UID[:GID]`, decimal and nothing else: a name is an error, never user 0.
+fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
+    let id = |part: &str| {
+        let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse()
+            .ok()
+            .filter(|id| digits && *id != u32::MAX)
+            .with_context(|| format!("--user {text:?}: give UID or UID:GID as numbers"))
+    };
+    match text.split_once(':') {
+        Some((uid, gid)) => Ok((id(uid)?, Some(id(gid)?))),
+        None => Ok((id(text)?, None)),
+    }
+}
+
+/// What the child takes from its parent.
+struct Entry {
+    /// The container's first process.
+    target: OwnedFd,
+    /// Kinds of namespaces to join, without that of pids: the parent did that.
+    namespaces: i32,
+    plan: Plan,
+    console: Option<Console>,
+    parent: Channel,
+    preserved_fds: i32,
+}
+
+fn launch(
+    record: &Record,
+    bundle: &Bundle,
+    plan: Plan,
+    console: Option<Console>,
+    request: &Request,
+) -> Result<Child> {
+    let target = container_process(record)?
+        .with_context(|| format!("container {} is not running", record.id))?;
+    let cgroup = cgroup::open_of(record.pid)?;
+    let all = Namespaces::open(&bundle.linux)?.all;
+    if all & libc_flags::PID != 0 {
+        // Only our children move there.
+        orlop_sys::namespace::join(&target, libc_flags::PID).context("join the pid namespace")?;
+    }
+    let rlimits = plan.process.rlimits().clone().unwrap_or_default();
+    let score = plan.process.oom_score_adj();
+    let (ours, theirs) = Channel::pair()?;
+    let entry = Entry {
+        target,
+        namespaces: all & !libc_flags::PID,
+        plan,
+        console,
+        parent: theirs,
+        preserved_fds: request.preserve_fds,
+    };
+    let args = CloneArgs {
+        namespaces: 0,
+        cgroup: cgroup.as_ref().map(AsFd::as_fd),
+    };
+    let child = spawn(args, || enter(entry)).context("clone3 into the container")?;
+    let started = (|| {
+        if let Some(score) = score {
+            std::fs::write(
+                format!("/proc/{}/oom_score_adj", child.pid),
+                score.to_string(),
+            )
+            .with_context(|| format!("process.oomScoreAdj {score}"))?;
+        }
+        apply_rlimits(process::pid(child.pid)?, &rlimits)?;
+        if let Some(path) = &request.pid_file {
+            write_pid_file(path, child.pid)?;
+        }
+        ours.send(&Message::Mapped)
+            .context("the new process is gone")?;
+        match ours.receive()? {
+            None => Ok(()),
+            Some(Message::Failed(text)) => bail!("{text}"),
+            Some(other) => bail!("unexpected answer {other:?}"),
+        }
+    })();
+    if let Err(error) = started {
+        // It may have ended by itself.
+        let _ = kill_and_reap(&child);
+        return Err(error);
+    }
+    Ok(child)
+}
+
+type Step = (&'static str, fn(&mut Entry) -> Result<()>);
+
+const STEPS: &[Step] = &[
+    ("close descriptors", close_descriptors),
+    ("wait for the parent", |entry| {
+        entry.parent.expect(&Message::Mapped)
+    }),
+    ("join the container's namespaces", join),
+    ("start a session", |_| {
+        Ok(rustix::process::setsid().map(drop)?)
+    }),
+    ("open the terminal", open_terminal),
+    ("become the process's user", |entry| {
+        entry.plan.become_user()
+    }),
+];
+
+/// Runs in the child. Returns its exit status, which means that something failed.
+fn enter(mut entry: Entry) -> i32 {
+    for (name, step) in STEPS {
+        if let Err(error) = step(&mut entry) {
+            // If the parent is gone too, nobody is left to be told.
+            let _ = entry
+                .parent
+                .send(&Message::Failed(format!("{name}: {error:#}")));
+            return 1;
+        }
+    }
+    let error = entry.plan.execute(entry.preserved_fds);
+    let _ = entry.parent.send(&Message::Failed(format!("{error:#}")));
+    1
+}
+
+fn close_descriptors(entry: &mut Entry) -> Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let mut keep = vec![entry.parent.as_fd(), entry.target.as_fd()];
+    keep.extend(entry.console.as_ref().map(Console::fd));
+    orlop_sys::fd::close_all_but(3 + entry.preserved_fds, &keep)?;
+    Ok(())
+}
+
+fn join(entry: &mut Entry) -> Result<()> {
+    orlop_sys::namespace::join(&entry.target, entry.namespaces)?;
+    if entry.namespaces & libc_flags::USER != 0 {
+        root_of_namespace()?;
+    }
+    Ok(())
+}
+
+fn open_terminal(entry: &mut Entry) -> Result<()> {
+    let Some(console) = entry.console.take() else {
+        return Ok(());
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open("/", flags, Mode::empty())?;
+    console.open(&root)?;
+    console.take_over()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_numbers() {
+        assert_eq!(parse_user("1000").unwrap(), (1000, None));
+        assert_eq!(parse_user("1000:5").unwrap(), (1000, Some(5)));
+        for text in [
+            "",
+            "root",
+            "1000:",
+            ":5",
+            "-1",
+            "+1",
+            "1 ",
+            "1:2:3",
+            "4294967295",
+            "99999999999",
+        ] {
+            assert!(parse_user(text).is_err(), "{text}");
+        }
+    }
+}

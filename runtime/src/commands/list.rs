@@ -1,0 +1,61 @@
+//! `state` and `list`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::print;
+use crate::state::{Dir, Record, Status};
+
+pub(crate) fn state(root: &Path, id: &str) -> Result<()> {
+    let dir = Dir::open_unlocked(root, id)?;
+    let record = now(&dir, dir.created_record()?)?;
+    print(&serde_json::to_string_pretty(&record)?)
+}
+
+/// The record with the status of this moment. A stopped container has no process.
+fn now(dir: &Dir, mut record: Record) -> Result<Record> {
+    record.status = dir.status(&record)?;
+    if record.status == Status::Stopped {
+        record.pid = 0;
+    }
+    Ok(record)
+}
+
+pub(crate) fn list(root: &Path, json: bool) -> Result<()> {
+    let mut records = Vec::new();
+    match std::fs::read_dir(root) {
+        Ok(entries) => {
+            for entry in entries {
+                let name = entry?.file_name();
+                // One that is being created or deleted at this moment is not listed.
+                if let Some(name) = name.to_str()
+                    && let Ok(dir) = Dir::open_unlocked(root, name)
+                    && let Ok(Some(record)) = dir.record()
+                {
+                    records.push(now(&dir, record)?);
+                }
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| root.display().to_string()),
+    }
+    records.sort_by(|a, b| a.id.cmp(&b.id));
+    if json {
+        return print(&serde_json::to_string(&records)?);
+    }
+    let width = records
+        .iter()
+        .map(|record| record.id.len())
+        .max()
+        .unwrap_or(0)
+        .max(2);
+    let mut table = format!("{:width$}  {:>8}  {:8}  BUNDLE", "ID", "PID", "STATUS");
+    for record in &records {
+        let status = serde_json::to_value(record.status)?;
+        let status = status.as_str().unwrap_or_default();
+        let (id, pid, bundle) = (&record.id, record.pid, record.bundle.display());
+        table.push_str(&format!("\n{id:width$}  {pid:>8}  {status:8}  {bundle}"));
+    }
+    print(&table)
+}

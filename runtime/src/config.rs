@@ -1,0 +1,324 @@
+//! Reads a bundle's config.json and refuses, by name, what this runtime would not carry out.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use oci_spec::runtime::{
+    Hooks, Linux, LinuxNamespaceType, LinuxPersonalityDomain, Mount, Process, Root, Spec,
+};
+
+/// The most bytes of a config.json or process JSON.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// A checked config.json and where it was found.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    /// Absolute.
+    pub(crate) dir: PathBuf,
+    pub(crate) root: Root,
+    pub(crate) process: Process,
+    pub(crate) linux: Linux,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
+    pub(crate) annotations: Option<std::collections::HashMap<String, String>>,
+    pub(crate) version: String,
+}
+
+impl Bundle {
+    /// Where the root file system is on the host.
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.dir.join(self.root.path())
+    }
+
+    pub(crate) fn load(dir: &Path) -> Result<Bundle> {
+        let dir = dir
+            .canonicalize()
+            .with_context(|| format!("bundle {}: no such directory", dir.display()))?;
+        let path = dir.join("config.json");
+        let text = read_bounded(&path)?;
+        let spec: Spec =
+            serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
+        check(dir, &spec).with_context(|| format!("{}", path.display()))
+    }
+}
+
+/// Reads a process JSON for `exec --process`.
+pub(crate) fn load_process(path: &Path) -> Result<Process> {
+    let text = read_bounded(path)?;
+    let process: Process =
+        serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
+    check_process(&process).with_context(|| format!("{}", path.display()))?;
+    Ok(process)
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>> {
+    let file = std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let mut text = Vec::new();
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut text)
+        .with_context(|| format!("read {}", path.display()))?;
+    ensure!(
+        text.len() as u64 <= MAX_BYTES,
+        "{}: larger than {} MiB; is it a config?",
+        path.display(),
+        MAX_BYTES >> 20
+    );
+    Ok(text)
+}
+
+fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
+    let version = spec.version();
+    ensure!(
+        version.starts_with("1."),
+        "ociVersion is {version:?}; this runtime reads 1.x"
+    );
+    let process = spec.process().clone().context("\"process\" is missing")?;
+    check_process(&process).context("process")?;
+    let root = spec.root().clone().context("\"root\" is missing")?;
+    let linux = spec
+        .linux()
+        .clone()
+        .context("\"linux\" is missing: nothing says how to isolate")?;
+    check_linux(&linux).context("linux")?;
+    check_hooks(spec.hooks().as_ref())?;
+    let mounts = spec.mounts().clone().unwrap_or_default();
+    for (index, mount) in mounts.iter().enumerate() {
+        ensure!(
+            mount.destination().is_absolute(),
+            "mounts[{index}]: destination {:?} is not an absolute path",
+            mount.destination()
+        );
+        ensure!(
+            mount.uid_mappings().is_some() == mount.gid_mappings().is_some(),
+            "mounts[{index}]: uidMappings and gidMappings go together"
+        );
+    }
+    let uts = has_namespace(&linux, LinuxNamespaceType::Uts);
+    ensure!(
+        uts || (spec.hostname().is_none() && spec.domainname().is_none()),
+        "hostname or domainname without a uts namespace would rename the host"
+    );
+    Ok(Bundle {
+        dir,
+        root,
+        process,
+        linux,
+        mounts,
+        hostname: spec.hostname().clone(),
+        domainname: spec.domainname().clone(),
+        annotations: spec.annotations().clone(),
+        version: version.clone(),
+    })
+}
+
+pub(crate) fn has_namespace(linux: &Linux, kind: LinuxNamespaceType) -> bool {
+    linux
+        .namespaces()
+        .iter()
+        .flatten()
+        .any(|namespace| namespace.typ() == kind)
+}
+
+fn check_process(process: &Process) -> Result<()> {
+    let args = process.args().as_deref().unwrap_or_default();
+    ensure!(
+        args.first().is_some_and(|arg| !arg.is_empty()),
+        "args: no program is named"
+    );
+    ensure!(
+        process.cwd().is_absolute(),
+        "cwd {:?} is not an absolute path",
+        process.cwd()
+    );
+    let profile = process.apparmor_profile().as_deref().unwrap_or_default();
+    refuse(!matches!(profile, "" | "unconfined"), "apparmorProfile")?;
+    refuse(
+        process
+            .selinux_label()
+            .as_ref()
+            .is_some_and(|label| !label.is_empty()),
+        "selinuxLabel",
+    )?;
+    refuse(process.io_priority().is_some(), "ioPriority")?;
+    refuse(process.scheduler().is_some(), "scheduler")?;
+    refuse(process.exec_cpu_affinity().is_some(), "execCPUAffinity")
+}
+
+fn check_linux(linux: &Linux) -> Result<()> {
+    let namespaces = linux.namespaces().as_deref().unwrap_or_default();
+    for (index, namespace) in namespaces.iter().enumerate() {
+        let kind = namespace.typ();
+        ensure!(
+            !namespaces[..index]
+                .iter()
+                .any(|earlier| earlier.typ() == kind),
+            "namespaces: {kind} is given twice"
+        );
+        refuse(kind == LinuxNamespaceType::Time, "a time namespace")?;
+    }
+    ensure!(
+        has_namespace(linux, LinuxNamespaceType::Mount),
+        "namespaces: a container without a mount namespace of its own is not supported"
+    );
+    let user = namespaces
+        .iter()
+        .find(|namespace| namespace.typ() == LinuxNamespaceType::User);
+    let mapped = |maps: &Option<Vec<_>>| maps.as_ref().is_some_and(|maps| !maps.is_empty());
+    let (uids, gids) = (mapped(linux.uid_mappings()), mapped(linux.gid_mappings()));
+    match user {
+        None => ensure!(
+            !uids && !gids,
+            "uidMappings and gidMappings need a user namespace"
+        ),
+        Some(user) if user.path().is_none() => ensure!(
+            uids && gids,
+            "a new user namespace needs uidMappings and gidMappings"
+        ),
+        Some(_) => {}
+    }
+    let personality = linux.personality().as_ref();
+    refuse(
+        personality.is_some_and(|p| {
+            p.domain() != LinuxPersonalityDomain::PerLinux
+                || p.flags().as_ref().is_some_and(|flags| !flags.is_empty())
+        }),
+        "personality",
+    )?;
+    refuse(linux.intel_rdt().is_some(), "intelRdt")?;
+    refuse(linux.memory_policy().is_some(), "memoryPolicy")?;
+    refuse(
+        linux
+            .net_devices()
+            .as_ref()
+            .is_some_and(|devices| !devices.is_empty()),
+        "netDevices",
+    )?;
+    refuse(
+        linux.time_offsets().as_ref().is_some_and(|t| !t.is_empty()),
+        "timeOffsets",
+    )?;
+    refuse(
+        linux
+            .mount_label()
+            .as_ref()
+            .is_some_and(|label| !label.is_empty()),
+        "mountLabel",
+    )
+}
+
+fn check_hooks(hooks: Option<&Hooks>) -> Result<()> {
+    let Some(hooks) = hooks else { return Ok(()) };
+    let value = serde_json::to_value(hooks)?;
+    let any = value.as_object().is_some_and(|kinds| {
+        kinds
+            .values()
+            .any(|list| list.as_array().is_some_and(|l| !l.is_empty()))
+    });
+    refuse(any, "hooks")
+}
+
+fn refuse(present: bool, what: &str) -> Result<()> {
+    if present {
+        bail!("{what}: not supported by this runtime (refused, because ignoring it would mislead)");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn base() -> Value {
+        json!({
+            "ociVersion": "1.0.2",
+            "root": { "path": "rootfs" },
+            "process": { "user": { "uid": 0, "gid": 0 }, "args": ["true"], "cwd": "/" },
+            "linux": { "namespaces": [{ "type": "mount" }, { "type": "pid" }] }
+        })
+    }
+
+    fn verdict(config: &Value) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        match Bundle::load(dir.path()) {
+            Ok(_) => "ok".into(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn what_is_taken_and_what_is_refused() {
+        assert_eq!(verdict(&base()), "ok");
+        let cases: &[(&str, Value, &str)] = &[
+            ("/ociVersion", json!("2.0"), "reads 1.x"),
+            ("/process", Value::Null, "\"process\" is missing"),
+            ("/process/args", json!([]), "no program is named"),
+            ("/process/cwd", json!("tmp"), "not an absolute path"),
+            (
+                "/linux/namespaces",
+                json!([{"type": "pid"}]),
+                "mount namespace",
+            ),
+            (
+                "/linux/namespaces",
+                json!([{"type": "mount"}, {"type": "mount"}]),
+                "given twice",
+            ),
+            (
+                "/linux/namespaces",
+                json!([{"type": "mount"}, {"type": "user"}]),
+                "needs uidMappings",
+            ),
+            ("/root", Value::Null, "\"root\" is missing"),
+        ];
+        for (pointer, value, expected) in cases {
+            let mut config = base();
+            *config.pointer_mut(pointer).unwrap() = value.clone();
+            let got = verdict(&config);
+            assert!(got.contains(expected), "{pointer}: {got}");
+        }
+        let additions: &[(&str, &str, Value, &str)] = &[
+            ("", "hostname", json!("h"), "uts namespace"),
+            (
+                "",
+                "hooks",
+                json!({"poststop": [{"path": "/bin/true"}]}),
+                "hooks",
+            ),
+            ("", "mounts", json!([{"destination": "data"}]), "mounts[0]"),
+            (
+                "/process",
+                "apparmorProfile",
+                json!("docker-default"),
+                "apparmorProfile",
+            ),
+            (
+                "/linux",
+                "uidMappings",
+                json!([{"hostID": 1, "containerID": 0, "size": 1}]),
+                "need a user",
+            ),
+        ];
+        for (pointer, key, value, expected) in additions {
+            let mut config = base();
+            config.pointer_mut(pointer).unwrap()[*key] = value.clone();
+            let got = verdict(&config);
+            assert!(got.contains(expected), "{key}: {got}");
+        }
+        let mut config = base();
+        config["futureField"] = json!(1);
+        config["hooks"] = json!({"prestart": []});
+        assert_eq!(verdict(&config), "ok");
+    }
+
+    #[test]
+    fn bad_files_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(format!("{:#}", Bundle::load(dir.path()).unwrap_err()).contains("config.json"));
+        std::fs::write(dir.path().join("config.json"), "{\n  nonsense").unwrap();
+        assert!(format!("{:#}", Bundle::load(dir.path()).unwrap_err()).contains("line 2"));
+    }
+}

@@ -1,0 +1,174 @@
+//! The container's first process, from clone3 to execve: a list of steps.
+//!
+//! It is not dumpable, so nothing in the container can attach to it, and it keeps no
+//! descriptor that is not in `Birth`.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{Gid, Uid};
+
+use crate::config::Bundle;
+use crate::console::Console;
+use crate::handshake::{Channel, Message};
+use crate::namespaces::{Namespaces, libc_flags};
+use crate::process::Plan;
+use crate::rootfs::{Layout, Prepared, enter};
+
+/// All that the child takes from its parent.
+pub(crate) struct Birth<'b> {
+    pub(crate) bundle: &'b Bundle,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) prepared: Option<Prepared>,
+    pub(crate) plan: Plan,
+    pub(crate) console: Option<Console>,
+    pub(crate) parent: Channel,
+    pub(crate) listener: OwnedFd,
+    /// How many descriptors from 3 on are the process's.
+    pub(crate) preserved_fds: i32,
+}
+
+type Step = (&'static str, fn(&mut Birth<'_>) -> Result<()>);
+
+const STEPS: &[Step] = &[
+    ("close descriptors", close_descriptors),
+    ("wait for the parent", |birth| {
+        birth.parent.expect(&Message::Mapped)
+    }),
+    ("become root of the user namespace", become_root),
+    ("join namespaces", join_namespaces),
+    ("bring up the loopback device", bring_up_loopback),
+    ("set the host name", set_host_name),
+    ("start a session", |_| {
+        Ok(rustix::process::setsid().map(drop)?)
+    }),
+    ("build the root file system", enter_root),
+    ("take the terminal", take_terminal),
+    ("become the process's user", |birth| {
+        birth.plan.become_user()
+    }),
+];
+
+/// Runs in the child. Returns its exit status, which means that something failed.
+pub(crate) fn run(mut birth: Birth<'_>) -> i32 {
+    for (name, step) in STEPS {
+        if let Err(error) = step(&mut birth) {
+            // If the parent is gone too, nobody is left to be told.
+            let _ = birth
+                .parent
+                .send(&Message::Failed(format!("{name}: {error:#}")));
+            return 1;
+        }
+    }
+    if birth.parent.send(&Message::Created).is_err()
+        || birth.parent.expect(&Message::Recorded).is_err()
+    {
+        return 1;
+    }
+    let Birth {
+        plan,
+        parent,
+        listener,
+        preserved_fds,
+        ..
+    } = birth;
+    drop(parent);
+    let Ok(starter) = wait_for_start(&listener) else {
+        return 1;
+    };
+    let error = plan.execute(preserved_fds);
+    // Whoever said "start" may have left; the exit status still tells.
+    let _ = starter.send(&Message::Failed(format!("{error:#}")));
+    1
+}
+
+fn close_descriptors(birth: &mut Birth<'_>) -> Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let mut keep = vec![birth.parent.as_fd(), birth.listener.as_fd()];
+    keep.extend(birth.console.as_ref().map(Console::fd));
+    keep.extend(
+        birth
+            .namespaces
+            .child_joins
+            .iter()
+            .map(|(_, fd)| fd.as_fd()),
+    );
+    keep.extend(birth.prepared.iter().flat_map(Prepared::fds));
+    // The parent's own, which nothing here closes, are in this child's memory only as values
+    // that are never dropped.
+    orlop_sys::fd::close_all_but(3 + birth.preserved_fds, &keep)?;
+    Ok(())
+}
+
+fn become_root(birth: &mut Birth<'_>) -> Result<()> {
+    if birth.namespaces.all & libc_flags::USER != 0 {
+        root_of_namespace()?;
+    }
+    Ok(())
+}
+
+/// Everything that is set up belongs to the namespace's root, which must be mapped.
+pub(crate) fn root_of_namespace() -> Result<()> {
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
+        .context("group 0 of the user namespace (is it mapped?)")?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+        .context("user 0 of the user namespace (is it mapped?)")
+}
+
+fn join_namespaces(birth: &mut Birth<'_>) -> Result<()> {
+    birth.namespaces.join_in_child()?;
+    birth.namespaces.child_joins.clear();
+    if birth.namespaces.is_new(libc_flags::CGROUP) {
+        orlop_sys::namespace::unshare(libc_flags::CGROUP).context("new cgroup namespace")?;
+    }
+    Ok(())
+}
+
+fn bring_up_loopback(birth: &mut Birth<'_>) -> Result<()> {
+    if birth.namespaces.is_new(libc_flags::NETWORK) {
+        orlop_sys::loopback::up()?;
+    }
+    Ok(())
+}
+
+fn set_host_name(birth: &mut Birth<'_>) -> Result<()> {
+    if let Some(name) = &birth.bundle.hostname {
+        rustix::system::sethostname(name.as_bytes())
+            .with_context(|| format!("hostname {name:?}"))?;
+    }
+    if let Some(name) = &birth.bundle.domainname {
+        rustix::system::setdomainname(name.as_bytes())
+            .with_context(|| format!("domainname {name:?}"))?;
+    }
+    Ok(())
+}
+
+fn enter_root(birth: &mut Birth<'_>) -> Result<()> {
+    let prepared = birth.prepared.take().context("the root was built before")?;
+    let layout = Layout {
+        linux: &birth.bundle.linux,
+        read_only: birth.bundle.root.readonly().unwrap_or(false),
+        namespaces: birth.namespaces.all,
+        console: birth.console.as_ref(),
+    };
+    enter(prepared, &layout)
+}
+
+fn take_terminal(birth: &mut Birth<'_>) -> Result<()> {
+    birth.console.as_ref().map_or(Ok(()), Console::take_over)?;
+    birth.console = None;
+    Ok(())
+}
+
+/// Whoever connects without saying "start" only asked whether we are still waiting.
+fn wait_for_start(listener: &OwnedFd) -> rustix::io::Result<Channel> {
+    use rustix::net::{SocketFlags, accept_with};
+    loop {
+        let accepted = rustix::io::retry_on_intr(|| accept_with(listener, SocketFlags::CLOEXEC))?;
+        let channel = Channel::from_socket(accepted);
+        if matches!(channel.receive(), Ok(Some(Message::Start))) {
+            return Ok(channel);
+        }
+    }
+}

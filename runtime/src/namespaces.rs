@@ -1,0 +1,182 @@
+//! Which namespaces a container gets: new ones, and ones to join by path.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
+use orlop_sys::idmap::IdRange;
+
+use libc_flags::{CGROUP, IPC, MOUNT, NETWORK, PID, USER, UTS};
+
+/// `CLONE_NEW*` of linux/sched.h.
+pub(crate) mod libc_flags {
+    pub(crate) const CGROUP: i32 = 0x0200_0000;
+    pub(crate) const IPC: i32 = 0x0800_0000;
+    pub(crate) const MOUNT: i32 = 0x0002_0000;
+    pub(crate) const NETWORK: i32 = 0x4000_0000;
+    pub(crate) const PID: i32 = 0x2000_0000;
+    pub(crate) const USER: i32 = 0x1000_0000;
+    pub(crate) const UTS: i32 = 0x0400_0000;
+}
+
+/// The flag of a kind; `None` for the time namespace, which the config check refuses.
+fn flag(kind: LinuxNamespaceType) -> Option<i32> {
+    match kind {
+        LinuxNamespaceType::Cgroup => Some(CGROUP),
+        LinuxNamespaceType::Ipc => Some(IPC),
+        LinuxNamespaceType::Mount => Some(MOUNT),
+        LinuxNamespaceType::Network => Some(NETWORK),
+        LinuxNamespaceType::Pid => Some(PID),
+        LinuxNamespaceType::User => Some(USER),
+        LinuxNamespaceType::Uts => Some(UTS),
+        LinuxNamespaceType::Time => None,
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    /// Flags of the kinds to be made new.
+    pub(crate) new: i32,
+    /// Flags of every kind that is not the caller's own: new or joined.
+    pub(crate) all: i32,
+    /// The user and pid namespaces to join; the parent does, so that what it clones then
+    /// belongs to them.
+    pub(crate) parent_joins: Vec<(i32, OwnedFd)>,
+    /// The others, for the child.
+    pub(crate) child_joins: Vec<(i32, OwnedFd)>,
+}
+
+impl Namespaces {
+    /// None at all.
+    pub(crate) fn none() -> Namespaces {
+        Namespaces {
+            new: 0,
+            all: 0,
+            parent_joins: Vec::new(),
+            child_joins: Vec::new(),
+        }
+    }
+
+    pub(crate) fn open(linux: &Linux) -> Result<Namespaces> {
+        let mut result = Namespaces::none();
+        for namespace in linux.namespaces().iter().flatten() {
+            let Some(flag) = flag(namespace.typ()) else {
+                continue;
+            };
+            result.all |= flag;
+            match namespace
+                .path()
+                .as_deref()
+                .filter(|path| *path != Path::new(""))
+            {
+                None => result.new |= flag,
+                Some(path) => {
+                    let file = File::open(path).with_context(|| {
+                        format!("{} namespace {}", namespace.typ(), path.display())
+                    })?;
+                    match flag {
+                        USER => result.parent_joins.insert(0, (flag, file.into())),
+                        PID => result.parent_joins.push((flag, file.into())),
+                        _ => result.child_joins.push((flag, file.into())),
+                    }
+                }
+            }
+        }
+        Ok(result)
+    }
+
+    pub(crate) fn is_new(&self, flag: i32) -> bool {
+        self.new & flag != 0
+    }
+
+    /// What clone3 makes. Not the cgroup namespace: its root is the cgroup of whoever makes
+    /// it, so the child unshares it once it is in its cgroup.
+    pub(crate) fn clone_flags(&self) -> u64 {
+        u64::from((self.new & !CGROUP) as u32)
+    }
+
+    /// The user namespace comes last: joining it gives up the privilege over the others.
+    pub(crate) fn join_in_parent(&self) -> Result<()> {
+        for (flag, fd) in self.parent_joins.iter().rev() {
+            orlop_sys::namespace::join(fd, *flag)
+                .with_context(|| format!("join the {} namespace", name(*flag)))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn join_in_child(&self) -> Result<()> {
+        for (flag, fd) in &self.child_joins {
+            orlop_sys::namespace::join(fd, *flag)
+                .with_context(|| format!("join the {} namespace", name(*flag)))?;
+        }
+        Ok(())
+    }
+}
+
+fn name(flag: i32) -> &'static str {
+    match flag {
+        CGROUP => "cgroup",
+        IPC => "ipc",
+        MOUNT => "mount",
+        NETWORK => "network",
+        PID => "pid",
+        USER => "user",
+        UTS => "uts",
+        _ => "unknown",
+    }
+}
+
+/// OCI mappings as the system call layer takes them.
+pub(crate) fn ranges(mappings: Option<&Vec<LinuxIdMapping>>) -> Vec<IdRange> {
+    mappings
+        .into_iter()
+        .flatten()
+        .map(|map| IdRange {
+            inside: map.container_id(),
+            outside: map.host_id(),
+            count: map.size(),
+        })
+        .collect()
+}
+
+/// The id outside that `inside` maps to.
+pub(crate) fn outside(ranges: &[IdRange], inside: u32) -> Option<u32> {
+    ranges.iter().find_map(|range| {
+        let offset = inside.checked_sub(range.inside)?;
+        (offset < range.count)
+            .then(|| range.outside.checked_add(offset))
+            .flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_outside() {
+        let ranges = [
+            IdRange {
+                inside: 0,
+                outside: 100_000,
+                count: 10,
+            },
+            IdRange {
+                inside: 20,
+                outside: u32::MAX,
+                count: 5,
+            },
+        ];
+        for (inside, expected) in [
+            (0, Some(100_000)),
+            (9, Some(100_009)),
+            (10, None),
+            (20, Some(u32::MAX)),
+            (21, None),
+        ] {
+            assert_eq!(outside(&ranges, inside), expected, "{inside}");
+        }
+    }
+}

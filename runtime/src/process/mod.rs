@@ -1,0 +1,131 @@
+//! The process that a container runs: first prepared, then made out of the child.
+//!
+//! `Plan` is everything that can be worked out beforehand; `become_user` gives up what the
+//! process shall not have; `execute` is the end of us in it.
+
+mod capabilities;
+mod program;
+mod rlimits;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use oci_spec::runtime::{LinuxSeccomp, Process};
+use rustix::fs::Mode;
+use rustix::thread::{Gid, Uid};
+
+pub(crate) use capabilities::Sets;
+pub(crate) use rlimits::{apply as apply_rlimits, pid};
+
+use crate::seccomp::Filter;
+use program::Executable;
+
+/// A checked process.
+pub(crate) struct Plan {
+    pub(crate) process: Process,
+    capabilities: Sets,
+    seccomp: Option<Filter>,
+    executable: Executable,
+}
+
+impl Plan {
+    pub(crate) fn new(process: &Process, seccomp: Option<&LinuxSeccomp>) -> Result<Plan> {
+        Ok(Plan {
+            process: process.clone(),
+            capabilities: Sets::new(process.capabilities().as_ref()),
+            seccomp: seccomp
+                .map(Filter::compile)
+                .transpose()
+                .context("seccomp")?,
+            executable: Executable::new(process)?,
+        })
+    }
+
+    pub(crate) fn wants_terminal(&self) -> bool {
+        self.process.terminal().unwrap_or(false)
+    }
+
+    fn no_new_privileges(&self) -> bool {
+        self.process.no_new_privileges().unwrap_or(false)
+    }
+
+    /// From the root of the container's user namespace to the process's user, for good.
+    /// Finds the program too, so that a missing one is an error of `create`.
+    pub(crate) fn become_user(&mut self) -> Result<()> {
+        let user = self.process.user();
+        let entered = enter_directory(self.process.cwd());
+        if !self.no_new_privileges() {
+            // Later it would need CAP_SYS_ADMIN, which is about to go.
+            self.install_filter()?;
+        }
+        self.capabilities
+            .limit_bounding()
+            .context("capability bounding set")?;
+        rustix::thread::set_keep_capabilities(true)?;
+        set_groups(user.additional_gids().as_deref().unwrap_or_default())?;
+        let gid = Gid::from_raw(user.gid());
+        rustix::thread::set_thread_res_gid(gid, gid, gid)
+            .with_context(|| format!("become group {}", user.gid()))?;
+        let uid = Uid::from_raw(user.uid());
+        rustix::thread::set_thread_res_uid(uid, uid, uid)
+            .with_context(|| format!("become user {}", user.uid()))?;
+        rustix::thread::set_keep_capabilities(false)?;
+        self.capabilities.apply().context("capabilities")?;
+        if self.no_new_privileges() {
+            rustix::thread::set_no_new_privs(true)?;
+        }
+        if let Err(error) = entered {
+            // What root may not search, its user perhaps may (a FUSE or NFS mount).
+            enter_directory(self.process.cwd()).map_err(|_| error)?;
+        }
+        rustix::process::umask(Mode::from_raw_mode(user.umask().unwrap_or(0o022)));
+        self.executable.find()
+    }
+
+    /// Replaces this process. Returns only if that failed.
+    pub(crate) fn execute(&self, preserved_fds: i32) -> anyhow::Error {
+        let installed = if self.no_new_privileges() {
+            self.install_filter()
+        } else {
+            Ok(())
+        };
+        if let Err(error) = installed {
+            return error;
+        }
+        orlop_sys::signal::reset();
+        if let Err(errno) = orlop_sys::fd::close_on_exec_from(3 + preserved_fds) {
+            return anyhow::Error::from(errno).context("mark descriptors close-on-exec");
+        }
+        self.executable.run()
+    }
+
+    fn install_filter(&self) -> Result<()> {
+        self.seccomp.as_ref().map_or(Ok(()), Filter::install)
+    }
+}
+
+/// Changes to `cwd`, which must then be inside the root: a descriptor of the host that leaked
+/// could otherwise be entered through /proc/self/fd.
+fn enter_directory(cwd: &Path) -> Result<()> {
+    rustix::process::chdir(cwd).map_err(|errno| match errno {
+        rustix::io::Errno::NOENT => anyhow::anyhow!("cwd {}: no such directory", cwd.display()),
+        errno => anyhow::Error::from(errno).context(format!("cwd {}", cwd.display())),
+    })?;
+    let now = rustix::process::getcwd(Vec::new()).context("cwd")?;
+    ensure!(
+        now.as_bytes().first() == Some(&b'/'),
+        "cwd {}: is outside of the container's root",
+        cwd.display()
+    );
+    Ok(())
+}
+
+fn set_groups(groups: &[u32]) -> Result<()> {
+    let gids: Vec<Gid> = groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+    match rustix::thread::set_thread_groups(&gids) {
+        Ok(()) => Ok(()),
+        // A user namespace may deny it; that matters only where groups are asked for.
+        Err(rustix::io::Errno::PERM) if gids.is_empty() => Ok(()),
+        Err(errno) => Err(anyhow::Error::from(errno).context(format!("additionalGids {groups:?}"))),
+    }
+}

@@ -1,0 +1,134 @@
+//! Finding the program in the container, and executing it.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use oci_spec::runtime::Process;
+use orlop_sys::exec::Program;
+use rustix::fs::{Access, AtFlags, CWD, FileType};
+use rustix::io::Errno;
+
+/// Where programs are looked for when the environment has no PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+pub(super) struct Executable {
+    name: String,
+    search: String,
+    program: Program,
+    found: Option<CString>,
+}
+
+impl Executable {
+    pub(super) fn new(process: &Process) -> Result<Executable> {
+        let args = process.args().as_deref().unwrap_or_default();
+        let name = args
+            .first()
+            .context("process.args: no program is named")?
+            .clone();
+        let mut env = process.env().clone().unwrap_or_default();
+        let search = env
+            .iter()
+            .rev()
+            .find_map(|entry| entry.strip_prefix("PATH="));
+        let search = search.unwrap_or(DEFAULT_PATH).to_owned();
+        if !env.iter().any(|entry| entry.starts_with("HOME=")) {
+            let home = if process.user().uid() == 0 {
+                "/root"
+            } else {
+                "/"
+            };
+            env.push(format!("HOME={home}"));
+        }
+        let c = |what: &str, text: String| {
+            CString::new(text).map_err(|_| anyhow!("process.{what}: contains a NUL byte"))
+        };
+        let args = args
+            .iter()
+            .map(|arg| c("args", arg.clone()))
+            .collect::<Result<_>>()?;
+        let env = env
+            .into_iter()
+            .map(|entry| c("env", entry))
+            .collect::<Result<_>>()?;
+        Ok(Executable {
+            name,
+            search,
+            program: Program::new(args, env),
+            found: None,
+        })
+    }
+
+    /// Looks the program up as the process's user, in the process's directory.
+    pub(super) fn find(&mut self) -> Result<()> {
+        let candidates: Vec<PathBuf> = if self.name.contains('/') {
+            vec![PathBuf::from(&self.name)]
+        } else {
+            let dirs = self
+                .search
+                .split(':')
+                .map(|dir| if dir.is_empty() { "." } else { dir });
+            dirs.map(|dir| Path::new(dir).join(&self.name)).collect()
+        };
+        let mut denied = None;
+        for candidate in candidates {
+            match runnable(&candidate) {
+                Ok(()) => {
+                    let path = candidate.into_os_string().into_encoded_bytes();
+                    self.found = Some(CString::new(path)?);
+                    return Ok(());
+                }
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(errno) => denied = denied.or(Some((candidate, errno))),
+            }
+        }
+        match denied {
+            Some((path, errno)) => Err(explain(&path, errno)),
+            None if self.name.contains('/') => Err(anyhow!(
+                "exec {:?}: no such file in the container",
+                self.name
+            )),
+            None => Err(anyhow!(
+                "exec {:?}: not found in the container's PATH ({})",
+                self.name,
+                self.search
+            )),
+        }
+    }
+
+    /// Returns only if execve failed.
+    pub(super) fn run(&self) -> anyhow::Error {
+        let Some(path) = &self.found else {
+            return anyhow!("exec {:?}: was not looked up", self.name);
+        };
+        let errno = self.program.exec(path);
+        explain(Path::new(&*path.to_string_lossy()), errno)
+    }
+}
+
+fn runnable(path: &Path) -> rustix::io::Result<()> {
+    let stat = rustix::fs::stat(path)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Errno::ISDIR);
+    }
+    rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
+}
+
+fn explain(path: &Path, errno: Errno) -> anyhow::Error {
+    let path = path.display();
+    let why = match errno {
+        Errno::ISDIR => "is not a regular file".to_owned(),
+        Errno::ACCESS => "permission denied: the file or its script interpreter lacks the \
+             execute bit, a directory on the way cannot be searched by the process's user, or \
+             the file system is mounted noexec"
+            .to_owned(),
+        Errno::NOENT => "exists, but its interpreter (the #! line, or the dynamic loader) does \
+             not exist in the container"
+            .to_owned(),
+        Errno::NOEXEC => "is in no format that this machine executes (another architecture, or \
+             a script without #! line?)"
+            .to_owned(),
+        errno => errno.to_string(),
+    };
+    anyhow!("exec {path}: {why}")
+}

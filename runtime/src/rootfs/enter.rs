@@ -1,0 +1,160 @@
+//! The child's part: from prepared descriptors to a root of its own.
+//!
+//! The root tree is put on top of "/" of the new mount namespace, everything else on
+//! descriptors inside it, and pivot_root makes it the root. Processes of the container do not
+//! exist yet, so what was checked stays as it was.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use oci_spec::runtime::Linux;
+use orlop_sys::mount::{Attributes, PRIVATE, SLAVE, attach, clone_tree, set_attributes};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
+};
+use rustix::process::{fchdir, pivot_root};
+
+use super::mask::{Masks, read_only};
+use super::path::{Kind, make};
+use super::prepare::{Prepared, PreparedMount, Source};
+use super::sysctl;
+use crate::console::Console;
+
+/// What `enter` needs of the configuration.
+pub(crate) struct Layout<'c> {
+    pub(crate) linux: &'c Linux,
+    pub(crate) read_only: bool,
+    /// Flags of the namespaces that are the container's own.
+    pub(crate) namespaces: i32,
+    /// Where the terminal goes, if there is one.
+    pub(crate) console: Option<&'c Console>,
+}
+
+/// Builds the container's root and makes it the process's.
+pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
+    let linux = layout.linux;
+    let propagation = match linux.rootfs_propagation().as_deref() {
+        Some("shared" | "rshared" | "slave" | "rslave") => SLAVE,
+        _ => PRIVATE,
+    };
+    let attributes = Attributes {
+        propagation,
+        ..Attributes::default()
+    };
+    set_attributes(CWD, c"/", true, attributes).context("make mounts private")?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let old = rustix::fs::open(c"/", flags, Mode::empty()).context("open the old root")?;
+    let root = prepared.root;
+    attach(&root, &old).context("attach the root file system")?;
+    for mount in &prepared.mounts {
+        put(&root, mount).with_context(|| format!("mount on {}", mount.destination.display()))?;
+    }
+    if let Some(console) = layout.console {
+        console.open_in(&root).context("terminal")?;
+    }
+    let mut masks = Masks::new(prepared.null);
+    for path in linux.masked_paths().iter().flatten() {
+        masks.mask(&root, path)?;
+    }
+    for path in linux.readonly_paths().iter().flatten() {
+        read_only(&root, path)?;
+    }
+    sysctl::apply(linux, layout.namespaces)?;
+    finish_mounts(&root, &prepared.mounts)?;
+    if layout.read_only {
+        let attributes = Attributes {
+            set: u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()),
+            ..Attributes::default()
+        };
+        set_attributes(&root, c"", false, attributes).context("make the root read-only")?;
+    }
+    pivot(&root, &old)
+}
+
+fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<()> {
+    let kind = match &mount.source {
+        Source::Tree { kind, .. } => *kind,
+        Source::Dev { .. } | Source::FileSystem { .. } => Kind::Directory,
+    };
+    let target = make(root.as_fd(), &mount.destination, kind)?;
+    match &mount.source {
+        Source::Tree { tree, .. } | Source::Dev { tree } => attach(tree, &target)?,
+        Source::FileSystem { name } => attach(file_system(name, mount)?, &target)?,
+    }
+    Ok(())
+}
+
+/// A file system made by this process, so that its namespaces own it.
+fn file_system(name: &str, mount: &PreparedMount) -> Result<OwnedFd> {
+    let fs = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)
+        .with_context(|| format!("file system {name:?}"))?;
+    fsconfig_set_string(&fs, c"source", name)?;
+    for (key, value) in &mount.options.data {
+        let set = match value {
+            Some(value) => fsconfig_set_string(&fs, key.as_str(), value.as_str()),
+            None => fsconfig_set_flag(&fs, key.as_str()),
+        };
+        set.with_context(|| match value {
+            Some(value) => format!("{name} does not take the option {key}={value}"),
+            None => format!("{name} does not take the option {key}"),
+        })?;
+    }
+    fsconfig_create(&fs).with_context(|| format!("create a {name} file system"))?;
+    let attributes = mount.options.set | mount.options.set_below;
+    // Read-only is set at the end: other mounts may need directories in this one.
+    let attributes =
+        MountAttrFlags::from_bits_retain(attributes as u32) - MountAttrFlags::MOUNT_ATTR_RDONLY;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .with_context(|| format!("mount a {name} file system"))
+}
+
+/// What has to wait until everything is in place: read-only file systems and propagation.
+fn finish_mounts(root: &OwnedFd, mounts: &[PreparedMount]) -> Result<()> {
+    let read_only = u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits());
+    for mount in mounts {
+        let options = &mount.options;
+        let late = match mount.source {
+            Source::Tree { .. } => 0,
+            Source::Dev { .. } | Source::FileSystem { .. } => {
+                (options.set | options.set_below) & read_only
+            }
+        };
+        if late == 0 && options.propagation.is_none() {
+            continue;
+        }
+        let (propagation, recursive) = options.propagation.unwrap_or((0, false));
+        let attributes = Attributes {
+            set: late,
+            propagation,
+            ..Attributes::default()
+        };
+        super::path::locate(root, &mount.destination)
+            .and_then(|fd| set_attributes(fd, c"", recursive, attributes))
+            .with_context(|| format!("finish the mount on {}", mount.destination.display()))?;
+    }
+    Ok(())
+}
+
+/// Both arguments of pivot_root are the new root: the old one is then stacked on it, and
+/// unmounting "." takes it away. No directory for the old root is needed.
+fn pivot(root: &OwnedFd, old: &OwnedFd) -> Result<()> {
+    fchdir(root)?;
+    pivot_root(c".", c".").context("pivot_root")?;
+    fchdir(old)?;
+    let slave = Attributes {
+        propagation: SLAVE,
+        ..Attributes::default()
+    };
+    set_attributes(CWD, c".", true, slave).context("make the old root a slave")?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH).context("unmount the old root")?;
+    rustix::process::chdir(Path::new("/")).context("change to the new root")?;
+    Ok(())
+}
+
+/// A clone of what `file` is, attached on `target`.
+pub(crate) fn bind_fd(file: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<()> {
+    attach(clone_tree(file, c"", false)?, target)
+}

@@ -1,0 +1,305 @@
+//! The parent's part: every host path becomes a descriptor before the child exists.
+//!
+//! The child may lack the right to search the host's directories (it has the container's
+//! ids), and must have no reason to. Trees are clones with private propagation, so nothing
+//! mounted in the container shows on the host.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use oci_spec::runtime::Mount;
+use orlop_sys::idmap::{IdRange, userns_fd};
+use orlop_sys::mount::{Attributes, PRIVATE, clone_tree, set_attributes};
+use rustix::fs::CWD;
+
+use super::dev;
+use super::options::Options;
+use super::path::{Kind, file_type};
+use crate::config::Bundle;
+use crate::namespaces::{Namespaces, libc_flags, ranges};
+
+/// What to mount in the container, ready to be attached.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A tree of the host, its attributes set. `idmap_later`: by the container's own user
+    /// namespace, which does not exist yet.
+    Tree {
+        tree: OwnedFd,
+        kind: Kind,
+        idmap_later: bool,
+    },
+    /// The tmpfs for /dev, with its nodes.
+    Dev { tree: OwnedFd },
+    /// A file system that the child makes, so that it belongs to its namespaces.
+    FileSystem { name: String },
+}
+
+#[derive(Debug)]
+pub(crate) struct PreparedMount {
+    pub(crate) destination: PathBuf,
+    pub(crate) source: Source,
+    pub(crate) options: Options,
+}
+
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) root: OwnedFd,
+    pub(crate) mounts: Vec<PreparedMount>,
+    /// /dev/null, checked to be it: what masked files are covered with.
+    pub(crate) null: OwnedFd,
+}
+
+impl Prepared {
+    /// Descriptors that the child must keep.
+    pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        let mut fds = vec![self.root.as_fd(), self.null.as_fd()];
+        for mount in &self.mounts {
+            match &mount.source {
+                Source::Tree { tree, .. } | Source::Dev { tree } => fds.push(tree.as_fd()),
+                Source::FileSystem { .. } => {}
+            }
+        }
+        fds
+    }
+
+    /// Gives the trees that wait for it the container's own id mapping. The child has the
+    /// same descriptors, so it needs no message about this.
+    pub(crate) fn idmap(&self, container: &OwnedFd) -> Result<()> {
+        for mount in &self.mounts {
+            if let Source::Tree {
+                tree,
+                idmap_later: true,
+                ..
+            } = &mount.source
+            {
+                idmap(tree, container.as_fd(), &mount.destination)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wants_idmap(&self) -> bool {
+        self.mounts.iter().any(|mount| {
+            matches!(
+                mount.source,
+                Source::Tree {
+                    idmap_later: true,
+                    ..
+                }
+            )
+        })
+    }
+}
+
+pub(crate) fn prepare(
+    bundle: &Bundle,
+    namespaces: &Namespaces,
+    cgroup: Option<&Path>,
+) -> Result<Prepared> {
+    let root = private_tree(&bundle.rootfs(), true).context("root file system")?;
+    ensure!(
+        file_type(&root)? == rustix::fs::FileType::Directory,
+        "root file system {}: not a directory",
+        bundle.rootfs().display()
+    );
+    let mut mounts = Vec::with_capacity(bundle.mounts.len() + 1);
+    let has_dev = bundle
+        .mounts
+        .iter()
+        .any(|mount| mount.destination() == Path::new("/dev"));
+    if !has_dev {
+        let words = ["nosuid", "noexec", "mode=755", "size=64k"];
+        mounts.push(dev_mount(bundle, Options::parse(words))?);
+    }
+    for mount in &bundle.mounts {
+        let prepared = prepare_mount(bundle, namespaces, cgroup, mount)
+            .with_context(|| format!("mount on {}", mount.destination().display()))?;
+        mounts.push(prepared);
+    }
+    Ok(Prepared {
+        root,
+        mounts,
+        null: dev::host_null()?,
+    })
+}
+
+fn prepare_mount(
+    bundle: &Bundle,
+    namespaces: &Namespaces,
+    cgroup: Option<&Path>,
+    mount: &Mount,
+) -> Result<PreparedMount> {
+    let words = mount.options().iter().flatten().map(String::as_str);
+    let mut options = Options::parse(words);
+    let kind = mount.typ().as_deref().unwrap_or_default();
+    let destination = mount.destination().clone();
+    check_destination(&destination, kind)?;
+    let source = if options.bind.is_some() || matches!(kind, "bind" | "rbind") {
+        let recursive = options.bind == Some(true) || kind == "rbind";
+        bind(bundle, mount, &options, recursive)?
+    } else if mount.uid_mappings().is_some() || options.idmap {
+        bail!("id mappings are for bind mounts; this one is of type {kind:?}");
+    } else if destination == Path::new("/dev") && kind == "tmpfs" {
+        return dev_mount(bundle, options);
+    } else if matches!(kind, "cgroup" | "cgroup2") {
+        if namespaces.all & libc_flags::CGROUP != 0 {
+            options.data.clear();
+            Source::FileSystem {
+                name: "cgroup2".into(),
+            }
+        } else {
+            let path = cgroup.context("the machine has no cgroup v2 hierarchy to show")?;
+            let tree = private_tree(path, true)?;
+            set(&tree, &options)?;
+            Source::Tree {
+                tree,
+                kind: Kind::Directory,
+                idmap_later: false,
+            }
+        }
+    } else if kind.is_empty() {
+        bail!("neither a type nor the option \"bind\" is given");
+    } else {
+        Source::FileSystem {
+            name: kind.to_owned(),
+        }
+    };
+    Ok(PreparedMount {
+        destination,
+        source,
+        options,
+    })
+}
+
+fn dev_mount(bundle: &Bundle, options: Options) -> Result<PreparedMount> {
+    let owner = dev::Owner::of_container(&bundle.linux);
+    let devices = bundle.linux.devices().as_deref().unwrap_or_default();
+    let tree = dev::make(&options, devices, &owner).context("/dev")?;
+    Ok(PreparedMount {
+        destination: "/dev".into(),
+        source: Source::Dev { tree },
+        options,
+    })
+}
+
+/// Nothing but procfs itself, and a few of its files that LXCFS stands in for, may be mounted
+/// at or below /proc: what is read and written there must be the kernel's.
+fn check_destination(destination: &Path, kind: &str) -> Result<()> {
+    const STAND_INS: [&str; 8] = [
+        "cpuinfo",
+        "diskstats",
+        "loadavg",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+        "slabinfo",
+    ];
+    let Ok(below) = destination.strip_prefix("/proc") else {
+        return Ok(());
+    };
+    if below == Path::new("") {
+        ensure!(
+            matches!(kind, "proc" | "bind" | "rbind" | "none" | ""),
+            "only a proc file system may be mounted here"
+        );
+        return Ok(());
+    }
+    ensure!(
+        STAND_INS.iter().any(|name| below == Path::new(name)),
+        "mounts below /proc are refused, but for {}",
+        STAND_INS.join(", ")
+    );
+    Ok(())
+}
+
+fn bind(bundle: &Bundle, mount: &Mount, options: &Options, recursive: bool) -> Result<Source> {
+    let source = mount
+        .source()
+        .as_deref()
+        .context("a bind mount needs a source")?;
+    let tree = private_tree(&bundle.dir.join(source), recursive)?;
+    let kind = match file_type(&tree)? {
+        rustix::fs::FileType::Directory => Kind::Directory,
+        _ => Kind::File,
+    };
+    set(&tree, options)?;
+    let (uids, gids) = (
+        ranges(mount.uid_mappings().as_ref()),
+        ranges(mount.gid_mappings().as_ref()),
+    );
+    let own = (
+        ranges(bundle.linux.uid_mappings().as_ref()),
+        ranges(bundle.linux.gid_mappings().as_ref()),
+    );
+    let mut idmap_later = false;
+    if !uids.is_empty() && (uids, gids) != own {
+        idmap_by(&tree, mount)?;
+    } else if options.idmap || mount.uid_mappings().is_some() {
+        ensure!(
+            !own.0.is_empty(),
+            "id-mapped without mappings of its own, and the container has none either"
+        );
+        idmap_later = true;
+    }
+    Ok(Source::Tree {
+        tree,
+        kind,
+        idmap_later,
+    })
+}
+
+fn idmap_by(tree: &OwnedFd, mount: &Mount) -> Result<()> {
+    let uids: Vec<IdRange> = ranges(mount.uid_mappings().as_ref());
+    let gids: Vec<IdRange> = ranges(mount.gid_mappings().as_ref());
+    let userns = userns_fd(&uids, &gids).context("uidMappings and gidMappings")?;
+    idmap(tree, userns.as_fd(), mount.destination())
+}
+
+fn idmap(tree: &OwnedFd, userns: BorrowedFd<'_>, destination: &Path) -> Result<()> {
+    let attributes = Attributes {
+        idmap: Some(userns),
+        ..Attributes::default()
+    };
+    set_attributes(tree, c"", true, attributes).map_err(|errno| match errno {
+        rustix::io::Errno::INVAL => anyhow::anyhow!(
+            "id-mapping the mount on {}: its file system has no id-mapped mounts",
+            destination.display()
+        ),
+        errno => anyhow::Error::from(errno)
+            .context(format!("id-mapping the mount on {}", destination.display())),
+    })
+}
+
+fn private_tree(path: &Path, recursive: bool) -> Result<OwnedFd> {
+    let tree = clone_tree(CWD, path, recursive).with_context(|| path.display().to_string())?;
+    let attributes = Attributes {
+        propagation: PRIVATE,
+        ..Attributes::default()
+    };
+    set_attributes(&tree, c"", true, attributes)
+        .with_context(|| format!("{}: make private", path.display()))?;
+    Ok(tree)
+}
+
+/// Sets a tree's attributes; what is for everything below first, so that the mount's own win.
+fn set(tree: &OwnedFd, options: &Options) -> Result<()> {
+    if options.set_below | options.clear_below != 0 {
+        let attributes = Attributes {
+            set: options.set_below,
+            clear: options.clear_below,
+            ..Attributes::default()
+        };
+        set_attributes(tree, c"", true, attributes).context("recursive mount attributes")?;
+    }
+    if options.set | options.clear != 0 {
+        let attributes = Attributes {
+            set: options.set,
+            clear: options.clear,
+            ..Attributes::default()
+        };
+        set_attributes(tree, c"", false, attributes).context("mount attributes")?;
+    }
+    Ok(())
+}

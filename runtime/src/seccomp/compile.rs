@@ -1,0 +1,223 @@
+//! Rules to classic BPF: a binary search over system call numbers, so that each call costs a
+//! dozen instructions however long the profile is.
+
+use oci_spec::runtime::LinuxSeccompOperator as Operator;
+use orlop_sys::seccomp::Insn;
+
+/// One system call with rules of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Call {
+    pub(super) number: u32,
+    /// The first that matches decides; none, the default.
+    pub(super) rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rule {
+    /// All of them must hold; with none the rule always matches.
+    pub(super) all: Vec<Comparison>,
+    pub(super) action: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Comparison {
+    pub(super) index: u32,
+    pub(super) operator: Operator,
+    pub(super) value: u64,
+    /// For the masked comparison: `value` is the mask, this what must remain.
+    pub(super) second: u64,
+}
+
+// linux/bpf_common.h.
+const LD_W_ABS: u16 = 0x20;
+const JA: u16 = 0x05;
+const JEQ: u16 = 0x15;
+const JGT: u16 = 0x25;
+const JGE: u16 = 0x35;
+const AND: u16 = 0x54;
+const RET: u16 = 0x06;
+
+// Offsets in struct seccomp_data.
+const NR: u32 = 0;
+const ARCH: u32 = 4;
+const ARGS: u32 = 16;
+
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+const X32_SYSCALL_BIT: u32 = 0x4000_0000;
+/// SECCOMP_RET_ERRNO with ENOSYS.
+pub(super) const NO_SUCH_CALL: u32 = 0x0005_0000 | 38;
+
+fn insn(code: u16, jt: u8, jf: u8, k: u32) -> Insn {
+    Insn { code, jt, jf, k }
+}
+
+/// The whole program. `calls` are in the order of their numbers. From the number `beyond` on
+/// the answer is ENOSYS instead of the default.
+pub(super) fn program(calls: &[Call], default: u32, beyond: Option<u32>) -> Vec<Insn> {
+    let mut program = vec![
+        insn(LD_W_ABS, 0, 0, ARCH),
+        insn(JEQ, 1, 0, AUDIT_ARCH_X86_64),
+        insn(RET, 0, 0, NO_SUCH_CALL),
+        insn(LD_W_ABS, 0, 0, NR),
+    ];
+    let spans = spans(calls, default, beyond);
+    program.extend(search(&spans, default));
+    program
+}
+
+/// A range of numbers up to the next span's start that is answered alike.
+#[derive(Debug, PartialEq, Eq)]
+struct Span<'c> {
+    start: u32,
+    answer: Answer<'c>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer<'c> {
+    Always(u32),
+    Rules(&'c [Rule]),
+}
+
+fn spans<'c>(calls: &'c [Call], default: u32, beyond: Option<u32>) -> Vec<Span<'c>> {
+    let mut spans: Vec<Span<'c>> = Vec::new();
+    let mut push = |start: u32, answer: Answer<'c>| {
+        if let Some(last) = spans.last_mut() {
+            if last.start == start {
+                last.answer = answer;
+                return;
+            }
+            if last.answer == answer {
+                return;
+            }
+        }
+        spans.push(Span { start, answer });
+    };
+    push(0, Answer::Always(default));
+    for call in calls {
+        let answer = match call.rules.as_slice() {
+            [] => Answer::Always(default),
+            [rule, ..] if rule.all.is_empty() => Answer::Always(rule.action),
+            rules => Answer::Rules(rules),
+        };
+        push(call.number, answer);
+        push(call.number + 1, Answer::Always(default));
+    }
+    if let Some(beyond) = beyond {
+        push(beyond, Answer::Always(NO_SUCH_CALL));
+    }
+    push(X32_SYSCALL_BIT, Answer::Always(NO_SUCH_CALL));
+    spans
+}
+
+/// Code that ends in a RET for every number, with the number in the accumulator.
+fn search(spans: &[Span<'_>], default: u32) -> Vec<Insn> {
+    match spans {
+        [] => vec![insn(RET, 0, 0, default)],
+        [only] => match only.answer {
+            Answer::Always(action) => vec![insn(RET, 0, 0, action)],
+            Answer::Rules(rules) => rules_code(rules, default),
+        },
+        several => {
+            let (low, high) = several.split_at(several.len() / 2);
+            let (low, high_start) = (search(low, default), high[0].start);
+            let mut code = match u8::try_from(low.len()) {
+                Ok(skip) => vec![insn(JGE, skip, 0, high_start)],
+                // A conditional jump reaches 255 instructions, an unconditional one all.
+                Err(_) => {
+                    vec![
+                        insn(JGE, 0, 1, high_start),
+                        insn(JA, 0, 0, low.len() as u32),
+                    ]
+                }
+            };
+            code.extend(low);
+            code.extend(search(high, default));
+            code
+        }
+    }
+}
+
+fn rules_code(rules: &[Rule], default: u32) -> Vec<Insn> {
+    let mut code = Vec::new();
+    for rule in rules {
+        code.extend(rule_code(rule));
+        if rule.all.is_empty() {
+            return code;
+        }
+    }
+    code.push(insn(RET, 0, 0, default));
+    code
+}
+
+/// Falls out at the end when the rule does not match. At most six comparisons of seven
+/// instructions: no jump is longer than 255.
+fn rule_code(rule: &Rule) -> Vec<Insn> {
+    let mut code = vec![insn(RET, 0, 0, rule.action)];
+    for comparison in rule.all.iter().rev() {
+        let mut block = comparison_code(comparison, code.len() as u8);
+        block.append(&mut code);
+        code = block;
+    }
+    code
+}
+
+/// Falls through when the comparison holds, else jumps `rest` instructions past its end.
+///
+/// The 64-bit argument is two words: the high one decides, unless it equals.
+fn comparison_code(comparison: &Comparison, rest: u8) -> Vec<Insn> {
+    let at = ARGS + 8 * comparison.index;
+    let load_low = insn(LD_W_ABS, 0, 0, at);
+    let load_high = insn(LD_W_ABS, 0, 0, at + 4);
+    let (high, low) = ((comparison.value >> 32) as u32, comparison.value as u32);
+    let ordered = |strict: bool, negated: bool| {
+        // load high; above: holds; not equal: below, so it does not; load low; compare.
+        let compare = if strict { JGT } else { JGE };
+        let (above, below) = if negated {
+            (rest + 3, 2)
+        } else {
+            (3, rest + 2)
+        };
+        let (yes, no) = if negated { (rest, 0) } else { (0, rest) };
+        vec![
+            load_high,
+            insn(JGT, above, 0, high),
+            insn(JEQ, 0, below, high),
+            load_low,
+            insn(compare, yes, no, low),
+        ]
+    };
+    match comparison.operator {
+        Operator::ScmpCmpGt => ordered(true, false),
+        Operator::ScmpCmpGe => ordered(false, false),
+        Operator::ScmpCmpLe => ordered(true, true),
+        Operator::ScmpCmpLt => ordered(false, true),
+        Operator::ScmpCmpEq => {
+            vec![
+                load_high,
+                insn(JEQ, 0, rest + 2, high),
+                load_low,
+                insn(JEQ, 0, rest, low),
+            ]
+        }
+        Operator::ScmpCmpNe => {
+            vec![
+                load_high,
+                insn(JEQ, 0, 2, high),
+                load_low,
+                insn(JEQ, rest, 0, low),
+            ]
+        }
+        Operator::ScmpCmpMaskedEq => {
+            let (want_high, want_low) =
+                ((comparison.second >> 32) as u32, comparison.second as u32);
+            vec![
+                load_high,
+                insn(AND, 0, 0, high),
+                insn(JEQ, 0, rest + 3, want_high),
+                load_low,
+                insn(AND, 0, 0, low),
+                insn(JEQ, 0, rest, want_low),
+            ]
+        }
+    }
+}

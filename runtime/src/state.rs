@@ -1,0 +1,294 @@
+//! What is recorded of a container, one directory each: `<root>/<id>/`.
+//!
+//! `state.json` is written once, before `create` returns; without it the container is still
+//! being created (or a `create` was killed). `start.sock` is where the created process
+//! listens. Everything else is asked of the kernel each time, so no record can grow stale:
+//! the process by pid and start time, "created" by whether somebody listens.
+//!
+//! Whoever changes a container holds flock on its directory.
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+
+use crate::handshake::Channel;
+
+/// The states of the OCI runtime spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    Creating,
+    Created,
+    Running,
+    Stopped,
+}
+
+/// `state.json`, and what `state` prints: the spec's fields and two of ours.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    pub(crate) oci_version: String,
+    pub(crate) id: String,
+    pub(crate) status: Status,
+    #[serde(default)]
+    pub(crate) pid: i32,
+    pub(crate) bundle: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) annotations: Option<HashMap<String, String>>,
+    /// Field 22 of /proc/PID/stat: with the pid it names one process for all time.
+    pub(crate) start_time: u64,
+    /// Absolute, below the cgroup v2 mount; `None` where the machine has no such hierarchy.
+    pub(crate) cgroup: Option<PathBuf>,
+}
+
+/// A container's directory, locked.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    path: PathBuf,
+    fd: OwnedFd,
+    id: String,
+}
+
+/// Ids are file names, and short enough for a socket's path through /proc/self/fd.
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-.:@".contains(&byte);
+    ensure!(
+        !id.is_empty() && id.len() <= 255 && id.bytes().all(ok) && id != "." && id != "..",
+        "container id {id:?}: 1 to 255 letters, digits or _+-.:@ are allowed"
+    );
+    Ok(())
+}
+
+impl Dir {
+    /// Takes the id for a new container.
+    pub(crate) fn create(root: &Path, id: &str) -> Result<Dir> {
+        check_id(id)?;
+        let context = || format!("state directory {}", root.display());
+        if let Err(errno) = rustix::fs::mkdir(root, Mode::from_raw_mode(0o700)) {
+            match errno {
+                Errno::EXIST => {}
+                Errno::NOENT => std::fs::create_dir_all(root).with_context(context)?,
+                errno => return Err(anyhow::Error::from(errno).context(context())),
+            }
+        }
+        let path = root.join(id);
+        match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => bail!("container {id} exists already"),
+            Err(errno) => {
+                return Err(anyhow::Error::from(errno).context(path.display().to_string()));
+            }
+        }
+        Dir::open(root, id)
+    }
+
+    /// Opens and locks; waits while another command works on the container.
+    pub(crate) fn open(root: &Path, id: &str) -> Result<Dir> {
+        let dir = Dir::open_unlocked(root, id)?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&dir.fd, FlockOperation::LockExclusive))
+            .with_context(|| format!("lock {}", dir.path.display()))?;
+        // It may have been deleted, and made anew, before we had the lock.
+        let same = rustix::fs::stat(&dir.path).is_ok_and(|now| {
+            rustix::fs::fstat(&dir.fd).is_ok_and(|ours| ours.st_ino == now.st_ino)
+        });
+        ensure!(same, "container {id} does not exist");
+        Ok(dir)
+    }
+
+    /// For reading only: never waits.
+    pub(crate) fn open_unlocked(root: &Path, id: &str) -> Result<Dir> {
+        check_id(id)?;
+        let path = root.join(id);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Dir {
+                path,
+                fd,
+                id: id.to_owned(),
+            }),
+            Err(Errno::NOENT) => bail!("container {id} does not exist"),
+            Err(errno) => Err(anyhow::Error::from(errno).context(path.display().to_string())),
+        }
+    }
+
+    pub(crate) fn record(&self) -> Result<Option<Record>> {
+        let path = self.path.join("state.json");
+        match std::fs::read(&path) {
+            Ok(text) => {
+                let record = serde_json::from_slice(&text);
+                Ok(Some(record.with_context(|| path.display().to_string())?))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(anyhow::Error::from(error).context(path.display().to_string())),
+        }
+    }
+
+    /// The record of a container whose creation was completed.
+    pub(crate) fn created_record(&self) -> Result<Record> {
+        self.record()?.with_context(|| {
+            format!(
+                "container {} was never completely created; delete it with --force",
+                self.id
+            )
+        })
+    }
+
+    pub(crate) fn write(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec(record)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        let written = rustix::fs::openat(&self.fd, "state.new", flags, mode).and_then(|file| {
+            let written = rustix::io::write(&file, &text)?;
+            if written != text.len() {
+                return Err(Errno::NOSPC);
+            }
+            rustix::fs::renameat(&self.fd, "state.new", &self.fd, "state.json")
+        });
+        written.with_context(|| format!("write {}", self.path.join("state.json").display()))
+    }
+
+    /// The socket that the created process listens on.
+    pub(crate) fn listen(&self) -> Result<OwnedFd> {
+        let socket = self.socket()?;
+        let address = self.address()?;
+        bind(&socket, &address)
+            .and_then(|()| listen(&socket, 8))
+            .with_context(|| format!("listen on {}", self.path.join("start.sock").display()))?;
+        Ok(socket)
+    }
+
+    /// The created process, or `None` when nobody listens (any more).
+    pub(crate) fn connect(&self) -> Result<Option<Channel>> {
+        let socket = self.socket()?;
+        match connect(&socket, &self.address()?) {
+            Ok(()) => Ok(Some(Channel::from_socket(socket))),
+            Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(None),
+            Err(errno) => Err(anyhow::Error::from(errno).context("connect to the container")),
+        }
+    }
+
+    fn socket(&self) -> Result<OwnedFd> {
+        let kind = SocketType::SEQPACKET;
+        Ok(socket_with(
+            AddressFamily::UNIX,
+            kind,
+            SocketFlags::CLOEXEC,
+            None,
+        )?)
+    }
+
+    /// Through the descriptor, because a socket's path has room for 107 bytes only.
+    fn address(&self) -> rustix::io::Result<SocketAddrUnix> {
+        SocketAddrUnix::new(format!("/proc/self/fd/{}/start.sock", self.fd.as_raw_fd()))
+    }
+
+    /// What the container is doing now.
+    pub(crate) fn status(&self, record: &Record) -> Result<Status> {
+        if process(record)?.is_none() {
+            return Ok(Status::Stopped);
+        }
+        Ok(match self.connect()? {
+            Some(_) => Status::Created,
+            None => Status::Running,
+        })
+    }
+
+    /// Frees the id.
+    pub(crate) fn remove(self) -> Result<()> {
+        for name in ["state.json", "state.new", "start.sock"] {
+            match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => {
+                    return Err(anyhow::Error::from(errno).context(format!("remove {name}")));
+                }
+            }
+        }
+        rustix::fs::rmdir(&self.path).with_context(|| format!("remove {}", self.path.display()))
+    }
+}
+
+/// A pidfd of the container's first process, or `None` when it has ended (a zombie has).
+pub(crate) fn process(record: &Record) -> Result<Option<OwnedFd>> {
+    let Some(pid) = Pid::from_raw(record.pid) else {
+        return Ok(None);
+    };
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
+        Err(errno) => return Err(anyhow::Error::from(errno).context("pidfd_open")),
+    };
+    // Read after the pidfd was opened, so that both are of one process.
+    Ok(match start_time(record.pid) {
+        Some((time, alive)) if alive && time == record.start_time => Some(pidfd),
+        _ => None,
+    })
+}
+
+/// Start time in clock ticks since boot, and whether the process is more than a zombie.
+pub(crate) fn start_time(pid: i32) -> Option<(u64, bool)> {
+    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The command name may contain anything, parentheses and spaces too.
+fn parse_stat(stat: &str) -> Option<(u64, bool)> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let alive = !matches!(fields.next()?, "Z" | "X");
+    Some((fields.nth(18)?.parse().ok()?, alive))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_lines() {
+        let tail = "1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1000 5";
+        for (line, expected) in [
+            (format!("12 (sh) S 1 {tail}"), Some((777, true))),
+            (format!("12 (a) b) (c) Z 1 {tail}"), Some((777, false))),
+            ("12 (sh".to_owned(), None),
+            ("12 (sh) S 1".to_owned(), None),
+        ] {
+            assert_eq!(parse_stat(&line), expected, "{line}");
+        }
+        let own = std::process::id() as i32;
+        assert!(start_time(own).unwrap().1);
+    }
+
+    #[test]
+    fn ids() {
+        for id in ["a", "web-1", "A_b.c:d@e+f"] {
+            assert!(check_id(id).is_ok(), "{id}");
+        }
+        for id in ["", ".", "..", "a/b", "a b", "é", &"x".repeat(256)] {
+            assert!(check_id(id).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_taken_once_and_freed() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Dir::create(root.path(), "one").unwrap();
+        let again = Dir::create(root.path(), "one").unwrap_err().to_string();
+        assert!(again.contains("exists already"), "{again}");
+        assert!(dir.record().unwrap().is_none());
+        assert!(dir.connect().unwrap().is_none());
+        let listener = dir.listen().unwrap();
+        assert!(dir.connect().unwrap().is_some());
+        drop(listener);
+        assert!(dir.connect().unwrap().is_none());
+        dir.remove().unwrap();
+        let gone = Dir::open(root.path(), "one").unwrap_err().to_string();
+        assert!(gone.contains("does not exist"), "{gone}");
+    }
+}

@@ -1,0 +1,63 @@
+//! Gives a program to be executed the signal state that it expects.
+
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+
+/// Sets every signal to its default action and blocks none. (Rust's start-up code ignores
+/// SIGPIPE, and ignored signals stay ignored over execve.)
+pub fn reset() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is no handler of ours; for SIGKILL, SIGSTOP and the C library's own
+        // the call fails and changes nothing.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set that sigprocmask then reads.
+    unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Blocks `signals` for this thread and returns a descriptor that reads as their
+/// `signalfd_siginfo` records, for a foreground process that passes signals on.
+///
+/// # Errors
+/// EMFILE, ENFILE, or EINVAL for a number that is no signal.
+pub fn receive(signals: &[i32]) -> rustix::io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set before anything reads it; the descriptor that
+    // signalfd returns is new and nobody else's.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for &signal in signals {
+            crate::syscall::check(libc::sigaddset(set.as_mut_ptr(), signal).into())?;
+        }
+        libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        let fd = crate::syscall::check(libc::signalfd(-1, set.as_ptr(), flags).into())?;
+        Ok(std::os::fd::OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+/// Sends `signal`, by number and real-time ones too, to the process that `pidfd` refers to.
+///
+/// # Errors
+/// ESRCH when it has ended, EINVAL for a number that is no signal, EPERM.
+pub fn send(pidfd: impl std::os::fd::AsFd, signal: i32) -> rustix::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: integers and a null pointer, which the call allows.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            fd,
+            signal,
+            std::ptr::null_mut::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    crate::syscall::check(ret).map(drop)
+}
