@@ -1,1 +1,3 @@
 //! Builds disk images, update bundles and small OCI images.
+
+pub mod oci;

@@ -14,12 +14,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("{what}: {source}")]
+    #[error("{what}: {error}")]
     Io {
         /// What was being done, and to which file.
         what: String,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
 
     /// Bytes are not those that their digest or size promised.
@@ -97,10 +97,10 @@ pub enum Error {
 
 impl Error {
     /// An I/O error with what was being done.
-    pub(crate) fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn io(what: impl Into<String>, error: impl Into<io::Error>) -> Self {
         Self::Io {
             what: what.into(),
-            source: source.into(),
+            error: error.into(),
         }
     }
 
@@ -116,8 +116,8 @@ impl Error {
     pub fn is_no_space(&self) -> bool {
         match self {
             Self::NoSpace { .. } => true,
-            Self::Io { source, .. } => matches!(
-                source.kind(),
+            Self::Io { error, .. } => matches!(
+                error.kind(),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
             ),
             _ => false,

@@ -16,6 +16,7 @@ mod image;
 mod layer;
 mod limits;
 pub mod reference;
+pub mod rootfs;
 pub mod source;
 mod spool;
 pub mod store;

@@ -123,6 +123,18 @@ impl Tree {
         Some(at)
     }
 
+    /// The directory at a path, links followed inside the tree; nothing if it
+    /// is not there.
+    ///
+    /// # Errors
+    /// A path that leads through a file or through more than 40 links.
+    pub fn resolve(&mut self, path: &[u8]) -> Result<Option<NodeId>, PathError> {
+        let names = split(path)?;
+        Ok(self
+            .resolve_dir(&names, Missing::Stop, &|_| false)?
+            .map(|place| place.dir))
+    }
+
     /// The directory that `names` lead to, links followed inside the tree;
     /// nothing if it is not there and `missing` says to stop, or if
     /// `is_gone` says of a link's place that it no longer counts.
