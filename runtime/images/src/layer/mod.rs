@@ -4,6 +4,8 @@
 mod decode;
 mod merge;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use decode::{Capped, decoder};
 pub(crate) use merge::apply;

@@ -27,6 +27,10 @@ impl Layer {
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(1);
+        if kind == tar::EntryType::Char {
+            header.set_device_major(1).unwrap();
+            header.set_device_minor(3).unwrap();
+        }
         header.set_cksum();
         self.0.append(&header, data).unwrap();
         self
