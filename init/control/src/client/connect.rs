@@ -158,3 +158,26 @@ pub(super) async fn exchange(
         .await
         .map_err(|error| ClientError::exchange(endpoint, error))
 }
+
+/// Sends a request on a connection that was used before, if there is one and it
+/// still takes it; otherwise on a new one.
+pub(super) async fn reuse(
+    endpoint: &Endpoint,
+    reused: Option<SendRequest<Body>>,
+    request: Request<Body>,
+) -> Result<(Response<Incoming>, SendRequest<Body>), ClientError> {
+    let mut request = super::addressed(endpoint, request);
+    if let Some(mut sender) = reused {
+        match sender.try_send_request(request).await {
+            Ok(response) => return Ok((response, sender)),
+            // The host had closed it: the request comes back unsent.
+            Err(mut error) => match error.take_message() {
+                Some(unsent) => request = unsent,
+                None => return Err(ClientError::exchange(endpoint, error.into_error())),
+            },
+        }
+    }
+    let mut sender = http(endpoint).await?;
+    let response = exchange(endpoint, &mut sender, request).await?;
+    Ok((response, sender))
+}

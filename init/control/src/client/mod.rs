@@ -1,7 +1,7 @@
 //! A client for the API: over the host's own socket, or TCP and mutual TLS.
 //!
-//! One connection serves one request at a time and is used again while it
-//! lives; streams and exec sessions take a connection of their own. Nothing
+//! The last connection is used again while it lives; concurrent requests,
+//! streams and exec sessions take connections of their own. Nothing
 //! here knows of tables, terminals or configuration files.
 
 mod blocking;
@@ -13,6 +13,7 @@ mod resolve;
 mod tls;
 mod upload;
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,6 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
 
 pub use blocking::Blocking;
 pub use connect::{API_PORT, Endpoint};
@@ -200,23 +200,24 @@ impl Client {
 
     /// Sends one request and gives the whole answer of a success.
     async fn send(&self, request: Request<Body>, timeout: Duration) -> Result<Bytes, ClientError> {
-        let mut idle = self.idle.lock().await;
-        let mut sender = match idle.take() {
-            Some(sender) if sender.is_ready() => sender,
-            Some(_) | None => connect::http(&self.endpoint).await?,
-        };
+        let reused = self.idle.lock().ok().and_then(|mut idle| idle.take());
+        let reused = reused.filter(SendRequest::is_ready);
         let exchange = async {
-            let response = connect::exchange(&self.endpoint, &mut sender, request).await?;
-            whole(response).await
+            let (response, sender) = connect::reuse(&self.endpoint, reused, request).await?;
+            whole(response)
+                .await
+                .map(|(status, bytes)| (status, bytes, sender))
         };
-        let (status, bytes) = tokio::time::timeout(timeout, exchange)
-            .await
-            .map_err(|_| ClientError::Timeout {
-                host: self.endpoint.to_string(),
-                seconds: timeout.as_secs(),
-            })??;
-        *idle = Some(sender);
-        drop(idle);
+        let (status, bytes, sender) =
+            tokio::time::timeout(timeout, exchange)
+                .await
+                .map_err(|_| ClientError::Timeout {
+                    host: self.endpoint.to_string(),
+                    seconds: timeout.as_secs(),
+                })??;
+        if let Ok(mut idle) = self.idle.lock() {
+            *idle = Some(sender);
+        }
         success(status, &bytes)?;
         Ok(bytes)
     }

@@ -1,7 +1,7 @@
 //! Applying unit files: all of a request's files take effect, or none does.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// A unit file as it is sent to a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -19,6 +19,16 @@ pub struct UnitFile {
 pub struct ApplyRequest {
     /// The files to apply together, at most 256.
     pub files: Vec<UnitFile>,
+}
+
+/// How to apply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", default)]
+#[into_params(parameter_in = Query)]
+pub struct ApplyQuery {
+    /// Only check and say what would change.
+    #[serde(deserialize_with = "super::flag::flag")]
+    pub dry_run: bool,
 }
 
 /// What an apply request did, or with a dry run would do.

@@ -23,7 +23,10 @@ pub struct LogQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Go on sending lines as they are written.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        deserialize_with = "super::flag::flag",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub follow: bool,
     /// Only the last so many of the lines that are there.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,13 +8,14 @@ mod apply;
 mod error;
 mod event;
 mod exec;
+mod flag;
 mod host;
 mod image;
 mod log;
 mod role;
 mod unit;
 
-pub use apply::{ApplyReport, ApplyRequest, Change, Diagnostic, UnitChange, UnitFile};
+pub use apply::{ApplyQuery, ApplyReport, ApplyRequest, Change, Diagnostic, UnitChange, UnitFile};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use event::{Event, EventKind, EventQuery, EventRecord};
 pub use exec::{
