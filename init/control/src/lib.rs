@@ -4,6 +4,7 @@
 //! The manager shares [`types`] and [`pki`] with this crate's other users.
 //! Nothing here knows how a unit is run.
 
+pub mod cli;
 pub mod client;
 pub mod pki;
 pub mod types;

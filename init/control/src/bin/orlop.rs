@@ -1,3 +1,7 @@
-//! `orlop`.
+//! `orlop`, the operator's command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    orlop_control::cli::main()
+}

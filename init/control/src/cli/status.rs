@@ -1,0 +1,276 @@
+//! `orlop status`.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use super::failure::Failure;
+use super::output::{Format, show};
+use super::ps::state;
+use super::table::{bytes, duration, list, since};
+use crate::client::Client;
+use crate::types::{Desired, HealthState, HostStatus, UnitCounts, UnitState, UnitStatus};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "With a UNIT the exit code is 0 when it is as it should be, 1 when not.")]
+pub(super) struct Args {
+    /// The unit; the host as a whole without one
+    unit: Option<String>,
+}
+
+pub(super) async fn run(client: &Client, args: &Args, format: Format) -> Result<ExitCode, Failure> {
+    let now = Timestamp::now();
+    if let Some(name) = &args.unit {
+        let unit = client.unit(name).await?;
+        show(format, &unit, |unit| unit_text(unit, now))?;
+        return Ok(if well(&unit) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(1)
+        });
+    }
+    let host = client.status().await?;
+    match format {
+        Format::Json => show(format, &host, |_| String::new())?,
+        Format::Table => {
+            let units = client.units().await?;
+            super::output::print(&host_text(&host, &units, now))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a unit is what it should be.
+fn well(unit: &UnitStatus) -> bool {
+    let state = match (unit.desired, unit.state) {
+        (Desired::Started, UnitState::Running | UnitState::Exited)
+        | (Desired::Stopped, UnitState::Stopped | UnitState::Exited) => true,
+        (
+            Desired::Started,
+            UnitState::Stopped
+            | UnitState::Waiting
+            | UnitState::Starting
+            | UnitState::Stopping
+            | UnitState::Backoff
+            | UnitState::Failed
+            | UnitState::Rejected,
+        )
+        | (
+            Desired::Stopped,
+            UnitState::Waiting
+            | UnitState::Starting
+            | UnitState::Running
+            | UnitState::Stopping
+            | UnitState::Backoff
+            | UnitState::Failed
+            | UnitState::Rejected,
+        ) => false,
+    };
+    state && unit.health != Some(HealthState::Unhealthy) && unit.diagnostics.is_empty()
+}
+
+fn unit_text(unit: &UnitStatus, now: Timestamp) -> String {
+    let joined = |lines: Vec<String>| lines.join("\n");
+    let mut rows = vec![
+        ("Unit", unit.name.clone()),
+        ("Description", unit.description.clone()),
+        ("Status", state(unit, now)),
+        ("Reason", unit.reason.clone().unwrap_or_default()),
+        ("File", unit.source.clone()),
+        (
+            "Findings",
+            joined(unit.diagnostics.iter().map(ToString::to_string).collect()),
+        ),
+        ("Image", unit.image.clone()),
+        ("Container", unit.container_id.clone().unwrap_or_default()),
+        (
+            "Process",
+            unit.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+        ),
+        (
+            "Address",
+            unit.address
+                .map(|address| address.to_string())
+                .unwrap_or_default(),
+        ),
+        (
+            "Ports",
+            joined(unit.ports.iter().map(ToString::to_string).collect()),
+        ),
+    ];
+    if unit.restarts > 0 {
+        rows.push(("Restarts", unit.restarts.to_string()));
+    }
+    if let Some(retry) = unit.retry_at {
+        rows.push(("Next try", format!("in {}", since(now, retry))));
+    }
+    if let Some(exit) = &unit.last_exit {
+        let how = match (exit.code, exit.signal) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (None, None) => "unknown".to_owned(),
+        };
+        let memory = if exit.out_of_memory {
+            ", out of memory"
+        } else {
+            ""
+        };
+        rows.push((
+            "Last exit",
+            format!("{how}{memory}, {} ago", since(exit.at, now)),
+        ));
+    }
+    if !unit.enabled {
+        rows.push(("Enabled", "no: it does not start with the host".to_owned()));
+    }
+    list(&rows)
+}
+
+fn host_text(host: &HostStatus, units: &[UnitStatus], now: Timestamp) -> String {
+    let addresses: Vec<String> = host.addresses.iter().map(ToString::to_string).collect();
+    let uplinks: Vec<String> = host
+        .uplinks
+        .iter()
+        .filter_map(|uplink| {
+            uplink
+                .problem
+                .as_ref()
+                .map(|problem| format!("{}: {problem}", uplink.name))
+        })
+        .collect();
+    let state_use = match (host.state_detail.as_str(), host.state_size) {
+        ("", 0) => host.state.clone(),
+        ("", size) => {
+            format!(
+                "{}, {} of {} free",
+                host.state,
+                bytes(host.state_free),
+                bytes(size)
+            )
+        }
+        (detail, _) => format!("{}: {detail}", host.state),
+    };
+    let mut text = list(&[
+        ("Host", host.name.clone()),
+        (
+            "Version",
+            format!(
+                "{} in slot {}, installation {}",
+                host.version, host.slot, host.serial
+            ),
+        ),
+        (
+            "Up",
+            duration(i64::try_from(host.uptime_ms / 1000).unwrap_or(i64::MAX)),
+        ),
+        ("Addresses", addresses.join(", ")),
+        ("Uplink trouble", uplinks.join("\n")),
+        ("State", state_use),
+        ("Watchdog", host.watchdog.clone()),
+        ("Units", counts(host.units)),
+        ("Fingerprint", host.fingerprint.clone().unwrap_or_default()),
+        ("Warnings", host.warnings.join("\n")),
+    ]);
+    let troubled: Vec<&UnitStatus> = units.iter().filter(|unit| !well(unit)).collect();
+    if !troubled.is_empty() {
+        text.push_str("\nNot as they should be:\n");
+    }
+    for unit in troubled {
+        let reason = unit.reason.as_deref().unwrap_or("no reason is known");
+        text.push_str(&format!(
+            "  {}: {}\n    {reason}\n",
+            unit.name,
+            state(unit, now)
+        ));
+        for finding in &unit.diagnostics {
+            text.push_str(&format!(
+                "    {}\n",
+                finding.to_string().replace('\n', "\n    ")
+            ));
+        }
+    }
+    text
+}
+
+fn counts(units: UnitCounts) -> String {
+    let UnitCounts {
+        total,
+        running,
+        unhealthy,
+        changing,
+        failed,
+        rejected,
+        stopped,
+    } = units;
+    let parts = [
+        (running, "running"),
+        (unhealthy, "unhealthy"),
+        (changing, "changing"),
+        (failed, "failed"),
+        (rejected, "rejected"),
+        (stopped, "stopped"),
+    ];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    if parts.is_empty() {
+        total.to_string()
+    } else {
+        format!("{total} ({})", parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ps::tests::{now, unit};
+    use super::*;
+    use crate::types::LastExit;
+
+    #[test]
+    fn a_failed_unit_says_why() {
+        let mut job = unit("job", UnitState::Failed);
+        job.reason =
+            Some("its command ended with code 3, and its restart policy is `never`".into());
+        let at = "2026-11-21T09:58:00Z".parse().unwrap();
+        job.last_exit = Some(LastExit {
+            code: Some(3),
+            signal: None,
+            out_of_memory: false,
+            at,
+        });
+        assert!(!well(&job));
+        assert_eq!(
+            unit_text(&job, now()),
+            "\
+Unit:       job
+Status:     failed (3) 2 minutes ago
+Reason:     its command ended with code 3, and its restart policy is `never`
+File:       /etc/orlop/units/job.toml
+Image:      localhost/demo:1
+Last exit:  exit code 3, 2 minutes ago
+"
+        );
+    }
+
+    #[test]
+    fn the_host_lists_what_is_wrong() {
+        let mut host = HostStatus {
+            name: "demo".into(),
+            version: "1.0.0".into(),
+            ..Default::default()
+        };
+        host.slot = "a".into();
+        host.state = "tmpfs".into();
+        host.state_detail = "nothing lasts; reset it from the console".into();
+        let mut web = unit("web", UnitState::Waiting);
+        web.reason = Some("db is not ready".into());
+        let text = host_text(&host, &[web, unit("db", UnitState::Running)], now());
+        assert!(text.contains("tmpfs: nothing lasts"), "{text}");
+        assert!(
+            text.ends_with("  web: waiting\n    db is not ready\n"),
+            "{text}"
+        );
+    }
+}
