@@ -120,43 +120,42 @@ impl UnitSet {
         }
     }
 
-    /// Units that run first, then by name: who comes first keeps its ports.
+    /// Units that run first, then by name: who comes first keeps its ports. A unit that is refused
+    /// holds none, so that it keeps no other from starting.
     fn check_ports(&mut self, units: &BTreeMap<&UnitName, &Parsed<Unit>>, context: &Context) {
+        let runs = |unit: &Parsed<Unit>| context.running.contains(&unit.value.name);
         let mut order: Vec<&Parsed<Unit>> = units.values().copied().collect();
-        order.sort_by_key(|unit| !context.running.contains(&unit.value.name));
-        let mut taken: BTreeMap<(u16, Protocol), Vec<Held>> = BTreeMap::new();
+        order.sort_by_key(|unit| !runs(unit));
+        let mut held: Vec<Held> = Vec::new();
         for unit in order {
-            for (at, port) in unit.value.container.ports.iter().enumerate() {
-                let path = format!("container.ports[{at}]");
-                if port.protocol == Protocol::Tcp && context.host_ports.contains(&port.host) {
-                    let message = format!("host port {} is the host's own API", port.host);
-                    self.note(unit, &path, message, "publish under another host port");
-                }
-                let held = taken.entry((port.host, port.protocol)).or_default();
-                let other = held.iter().find(|held| {
-                    held.port.clashes_with(port) && held.by.value.name != unit.value.name
-                });
-                if let Some(Held {
-                    by: holder,
-                    path: place,
-                    ..
-                }) = other
-                {
-                    let line = holder.spans.position(place).line;
-                    let message = format!(
-                        "host port {}/{} of unit \"{}\" is published by unit \"{}\" already, at {}:{line}",
-                        port.host, port.protocol, unit.value.name, holder.value.name, holder.file,
-                    );
-                    self.note(unit, &path, message, "give one of them another host port");
-                } else {
-                    held.push(Held {
-                        port: *port,
-                        by: unit,
-                        path,
-                    });
-                }
+            let ports = unit.value.container.ports.iter().enumerate();
+            let wanted: Vec<Held> = ports.map(|(at, port)| Held::new(*port, unit, at)).collect();
+            for port in &wanted {
+                self.check_port(port, &held, context);
+            }
+            if runs(unit) || !self.problems.contains_key(&unit.value.name) {
+                held.extend(wanted);
             }
         }
+    }
+
+    fn check_port(&mut self, wanted: &Held, held: &[Held], context: &Context) {
+        let Held { port, by, path } = wanted;
+        let number = port.host;
+        if port.protocol == Protocol::Tcp && context.host_ports.contains(&number) {
+            let message = format!("host port {number} is the host's own API");
+            self.note(by, path, message, "publish under another host port");
+        }
+        let Some(first) = held.iter().find(|held| held.port.clashes_with(port)) else {
+            return;
+        };
+        let place = first.by.spans.position(&first.path).line;
+        let message = format!(
+            "host port {number}/{} of unit \"{}\" is published by unit \"{}\" already, at {}:{place}",
+            port.protocol, by.value.name, first.by.value.name, first.by.file,
+        );
+        let help = "give one of them another host port";
+        self.note(by, path, message, help);
     }
 }
 
@@ -165,6 +164,13 @@ struct Held<'u> {
     port: PortMap,
     by: &'u Parsed<Unit>,
     path: String,
+}
+
+impl<'u> Held<'u> {
+    fn new(port: PortMap, by: &'u Parsed<Unit>, at: usize) -> Self {
+        let path = format!("container.ports[{at}]");
+        Self { port, by, path }
+    }
 }
 
 /// Where the unit says that it waits for `next`.

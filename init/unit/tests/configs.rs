@@ -1,5 +1,11 @@
 //! Every file in `configs/` parses, and the sets of units that it shows go together.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers are tests"
+)]
+
 use std::path::{Path, PathBuf};
 
 use orlop_unit::{Host, Parsed, Unit, UnitSet, diagnostic};

@@ -81,7 +81,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// Notes every key that the catalogue does not have.
-    pub(crate) fn close(self) {
+    pub(crate) fn close(&self) {
         let known = self.source.catalogue.keys(self.catalogue_path());
         for key in self
             .table

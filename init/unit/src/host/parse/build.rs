@@ -114,8 +114,10 @@ fn size(field: &Field, range: RangeInclusive<Bytes>) -> Option<Bytes> {
         field.refuse(&Expected::new(message));
         return None;
     }
-    if !size.get().is_multiple_of(Bytes::mib(1).get()) {
-        field.refuse(&Expected::new("partitions begin and end on whole MiB").help("write xM"));
+    let mib = Bytes::mib(1).get();
+    if !size.get().is_multiple_of(mib) {
+        let help = format!("write \"{}\"", Bytes::mib(size.get().div_ceil(mib)));
+        field.refuse(&Expected::new("partitions begin and end on whole MiB").help(help));
         return None;
     }
     Some(size)

@@ -74,10 +74,14 @@ fn uplink(table: Section, uplink: &mut Uplink) {
         }
         (Some((true, _)), None) => uplink.addressing = Addressing::Dhcp,
         (Some((false, _)) | None, Some(address)) => {
-            uplink.addressing = Addressing::Static {
-                address,
-                gateway: None,
+            // A gateway of the base stays while the new address can reach it.
+            let gateway = match uplink.addressing {
+                Addressing::Static { gateway, .. } => {
+                    gateway.filter(|ip| address.contains(*ip) && *ip != address.address)
+                }
+                Addressing::Dhcp => None,
             };
+            uplink.addressing = Addressing::Static { address, gateway };
         }
         (Some((false, field)), None) if uplink.addressing == Addressing::Dhcp => {
             // A bad `address` has been noted already; this is for none at all.

@@ -32,11 +32,10 @@ pub(super) fn read(table: Section) -> Option<Container> {
         .and_then(|f| f.one_of(&network))
         .unwrap_or_default();
     let roles = [Role::Reader, Role::Operator, Role::Admin].map(|role| (role.as_str(), role));
-    let entrypoint = list("entrypoint");
-    let container = Container {
-        image: image?,
+    table.close();
+    Some(Container {
         command: list("command"),
-        entrypoint,
+        entrypoint: list("entrypoint"),
         user: table.get("user").and_then(|f| f.parse_or_integer()),
         working_dir: table
             .get("working-dir")
@@ -75,9 +74,9 @@ pub(super) fn read(table: Section) -> Option<Container> {
             .get("ulimits")
             .map(|f| ulimits(&f))
             .unwrap_or_default(),
-    };
-    table.close();
-    Some(container)
+        // The last, so that a bad image hides nothing else that is wrong.
+        image: image?,
+    })
 }
 
 /// The words of a command, of which there is at least one.
