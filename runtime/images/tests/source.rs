@@ -24,7 +24,7 @@ fn two_layers() -> Vec<Vec<u8>> {
 
 const MERGED: [&str; 4] = [
     " dir 755 0:0",
-    "etc dir 644 0:0",
+    "etc dir 755 0:0",
     "etc/b \"2\" 644 0:0",
     "etc/c \"3\" 644 0:0",
 ];

@@ -23,7 +23,8 @@ impl Layer {
         header.set_link_name_literal(link).unwrap();
         header.set_entry_type(kind);
         header.set_size(data.len() as u64);
-        header.set_mode(0o644);
+        let is_dir = kind == tar::EntryType::Directory;
+        header.set_mode(if is_dir { 0o755 } else { 0o644 });
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(1);
