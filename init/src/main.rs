@@ -1,3 +1,5 @@
-//! The `orlop-init` command.
+//! The `orlop-init` command: PID 1 of the initramfs and of the root.
 
-fn main() {}
+fn main() {
+    orlop_init::run()
+}

@@ -4,9 +4,13 @@
 //! its functions safe to call. It must not know what a container, a unit or an image is:
 //! policy belongs to its callers.
 
+pub mod blkpg;
 pub mod bpf;
+pub mod children;
 pub mod clone;
+pub mod dm;
 pub mod exec;
+pub mod ext4;
 pub mod fd;
 pub mod idmap;
 pub mod inherited;
@@ -16,5 +20,7 @@ pub mod namespace;
 pub mod overlay;
 pub mod seccomp;
 pub mod signal;
+pub mod signals;
 mod syscall;
 pub mod wait;
+pub mod watchdog;

@@ -1,0 +1,183 @@
+//! The second stage's phases, as a list, up to the supervisor.
+
+use crate::baton::Baton;
+use crate::console::Console;
+use crate::supervise::Supervisor;
+use crate::{clock, files, identity, modules, mounts, state, watchdog};
+use anyhow::{Context, Result};
+use orlop_handover::{BOOT_REPORT_PATH, BootReport, PhaseTime, StateHealth};
+use rustix::process::{Resource, Rlimit};
+use std::path::Path;
+
+/// What the phases find and make.
+struct Boot<'a> {
+    console: &'a Console,
+    baton: Baton,
+    state: state::Outcome,
+    watchdog: Option<watchdog::Armed>,
+}
+
+/// One phase: the name that the console and the report show, and what it does.
+type Phase = (&'static str, fn(&mut Boot<'_>) -> Result<()>);
+
+const PHASES: &[Phase] = &[
+    ("file systems", |_| mounts::mount_all(mounts::ROOT)),
+    ("kernel settings", |boot| settings(boot.console)),
+    ("modules", |boot| {
+        modules::load_all(boot.console, Path::new(watchdog::MODULES));
+        mounts::mount_all(mounts::LATE)
+    }),
+    ("cgroups", |_| cgroups(Path::new("/sys/fs/cgroup"))),
+    ("state", |boot| {
+        boot.state = state::bring_up(boot.console, &boot.baton.disk)?;
+        Ok(())
+    }),
+    ("identity", |boot| identity::establish(boot.console)),
+    ("watchdog", |boot| {
+        boot.watchdog = watchdog::arm(boot.console);
+        Ok(())
+    }),
+];
+
+/// Boots; what comes back cannot fail any more.
+///
+/// # Errors
+/// Whatever a host cannot do without.
+pub(crate) fn boot(early: &Console, baton: Baton) -> Result<Supervisor> {
+    let phases = Phases::begin(clock::since_boot_ms(), baton.phases.clone());
+    let state = state::Outcome {
+        health: StateHealth::Tmpfs,
+        detail: String::new(),
+    };
+    let mut boot = Boot {
+        console: early,
+        baton,
+        state,
+        watchdog: None,
+    };
+    let phases = run(&mut boot, phases)?;
+    std::fs::create_dir_all("/run/orlop").context("/run/orlop")?;
+    let report = report(&boot, phases.into_times());
+    let text = serde_json::to_string_pretty(&report).context(BOOT_REPORT_PATH)?;
+    files::replace(Path::new(BOOT_REPORT_PATH), &text).context(BOOT_REPORT_PATH)?;
+    let armed = boot.watchdog.map(|armed| armed.device);
+    Supervisor::new(Console::open(), armed).context("preparing to supervise")
+}
+
+fn run(boot: &mut Boot<'_>, mut phases: Phases) -> Result<Phases> {
+    for (name, phase) in PHASES {
+        boot.console.log("orlop-init", name);
+        phase(boot).with_context(|| format!("boot phase {name:?}"))?;
+        phases.done(name, clock::since_boot_ms());
+    }
+    Ok(phases)
+}
+
+fn report(boot: &Boot<'_>, phases: Vec<PhaseTime>) -> BootReport {
+    BootReport {
+        version: identity::version(&files::read("/etc/os-release").unwrap_or_default()),
+        slot: boot.baton.slot,
+        serial: identity::serial(),
+        root_hash: boot.baton.root_hash.clone(),
+        state: boot.state.health,
+        state_detail: boot.state.detail.clone(),
+        watchdog: boot
+            .watchdog
+            .as_ref()
+            .map_or_else(|| "none".into(), |w| w.kind.clone()),
+        boot_id: files::read_trimmed("/proc/sys/kernel/random/boot_id"),
+        pid1_start_ms: boot.baton.pid1_start_ms,
+        manager_exec_ms: clock::since_boot_ms(),
+        phases,
+    }
+}
+
+/// Settings of the kernel and of PID 1 itself that nothing depends on to go on.
+fn settings(console: &Console) -> Result<()> {
+    // Ctrl-Alt-Del asks PID 1 instead of resetting at once.
+    rustix::system::reboot(rustix::system::RebootCommand::CadOff).context("Ctrl-Alt-Del")?;
+    // The manager's lines go to the kernel's log, whose rate limit would drop them.
+    let _ = files::set("/proc/sys/kernel/printk_devkmsg", "on");
+    // PID 1 keeps up to 4 descriptors for each of 1024 keys.
+    let files = Rlimit {
+        current: Some(8192),
+        maximum: Some(1 << 20),
+    };
+    if let Err(errno) = rustix::process::setrlimit(Resource::Nofile, files) {
+        console.say(&format!("raising the limit of open files: {errno}"));
+    }
+    if let Err(error) = identity::hostname() {
+        console.say(&format!("/etc/hostname: {error}"));
+    }
+    Ok(())
+}
+
+/// Gives every controller to the first level, and to the containers' own.
+fn cgroups(root: &Path) -> Result<()> {
+    let containers = root.join("orlop");
+    std::fs::create_dir_all(&containers).with_context(|| containers.display().to_string())?;
+    for group in [root, &containers] {
+        let controllers = files::read(group.join("cgroup.controllers"))
+            .with_context(|| format!("{}/cgroup.controllers", group.display()))?;
+        for controller in controllers.split_whitespace() {
+            let path = group.join("cgroup.subtree_control");
+            files::set(&path, &format!("+{controller}"))
+                .with_context(|| format!("{}: enabling {controller}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// How long each phase took.
+pub(crate) struct Phases {
+    since_ms: u64,
+    times: Vec<PhaseTime>,
+}
+
+impl Phases {
+    pub(crate) fn begin(now_ms: u64, times: Vec<PhaseTime>) -> Self {
+        Self {
+            since_ms: now_ms,
+            times,
+        }
+    }
+
+    /// The phase `name` has ended at `now_ms`, and the next begins.
+    pub(crate) fn done(&mut self, name: &str, now_ms: u64) {
+        let ms = now_ms.saturating_sub(self.since_ms);
+        self.times.push(PhaseTime {
+            name: name.to_owned(),
+            ms,
+        });
+        self.since_ms = now_ms;
+    }
+
+    pub(crate) fn into_times(self) -> Vec<PhaseTime> {
+        self.times
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_add_up() {
+        let mut phases = Phases::begin(10, Vec::new());
+        phases.done("a", 12);
+        phases.done("b", 12);
+        phases.done("c", 20);
+        let times: Vec<_> = phases
+            .into_times()
+            .into_iter()
+            .map(|p| (p.name, p.ms))
+            .collect();
+        assert_eq!(times, [("a".into(), 2), ("b".into(), 0), ("c".into(), 8)]);
+    }
+
+    #[test]
+    fn every_phase_has_its_own_name() {
+        let names: std::collections::BTreeSet<_> = PHASES.iter().map(|p| p.0).collect();
+        assert_eq!(names.len(), PHASES.len());
+    }
+}

@@ -1,0 +1,275 @@
+//! The first stage: from the initramfs to the root.
+
+use crate::baton::{self, Baton};
+use crate::boot::Phases;
+use crate::console::Console;
+use crate::disk::partitions::{self, Partition};
+use crate::disk::verity::{self, RootHash, Superblock};
+use crate::{clock, files, modules, mounts};
+use anyhow::{Context, Result, bail};
+use orlop_handover::Slot;
+use orlop_sys::dm;
+use rustix::mount::MountFlags;
+use std::convert::Infallible;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+const SYSROOT: &str = "/sysroot";
+/// How long the root's disk may take to appear.
+const DISK_WAIT_MS: u64 = 30_000;
+/// How often it is looked for: what is waited for is a scan of milliseconds.
+const DISK_POLL: Duration = Duration::from_millis(5);
+
+/// The root's two partitions.
+struct Found {
+    slot: Slot,
+    data: Partition,
+    hashes: Partition,
+    superblock: Superblock,
+}
+
+/// Opens the root, switches to it and starts the second stage.
+pub(crate) fn run(_early: &Console) -> Result<Infallible> {
+    let mut phases = Phases::begin(clock::since_boot_ms(), Vec::new());
+    let pid1_start_ms = clock::since_boot_ms();
+    mounts::mount_all(mounts::EARLY)?;
+    let console = &Console::open();
+    let root = root_hash(&files::read("/proc/cmdline").context("/proc/cmdline")?)?;
+    modules::load_all(console, Path::new("/modules"));
+    phases.done("modules", clock::since_boot_ms());
+    let found = find(&root)?;
+    phases.done("disk", clock::since_boot_ms());
+    open(&found, &root)?;
+    console.say(&format!(
+        "root: slot {}, {}",
+        found.slot.letter(),
+        found.data.device
+    ));
+    phases.done("root", clock::since_boot_ms());
+    let baton = Baton {
+        slot: found.slot,
+        disk: found.data.disk,
+        root_hash: root.to_string(),
+        pid1_start_ms,
+        phases: phases.into_times(),
+    };
+    switch_root()?;
+    let error = Command::new("/sbin/init")
+        .arg(baton::MARK)
+        .arg(baton.to_argument()?)
+        .exec();
+    Err(error).context("starting /sbin/init of the root")
+}
+
+/// The root hash that the kernel's command line names.
+fn root_hash(command_line: &str) -> Result<RootHash> {
+    let words = command_line.split_whitespace();
+    let Some(text) = words
+        .filter_map(|word| word.strip_prefix("orlop.root="))
+        .next_back()
+    else {
+        bail!("kernel command line: no orlop.root=: expected the root hash, 64 hex digits");
+    };
+    RootHash::parse(text)
+        .with_context(|| format!("kernel command line: orlop.root={text}: expected 64 hex digits"))
+}
+
+/// Waits for the disk with the slot that hashes to `root`.
+fn find(root: &RootHash) -> Result<Found> {
+    let deadline_ms = clock::now_ms() + DISK_WAIT_MS;
+    let mut judged = None;
+    let mut reasons = Vec::new();
+    loop {
+        let partitions = partitions::list(Path::new("/sys/class/block"))
+            .context("/sys/class/block: expected the kernel's block devices")?;
+        if judged.as_ref() != Some(&partitions) {
+            match choose(&partitions, |p| verity::open(&File::open(p.path())?, root)) {
+                Ok(found) => return Ok(found),
+                Err(why) => reasons = why,
+            }
+            judged = Some(partitions);
+        }
+        if clock::now_ms() >= deadline_ms {
+            let why = if reasons.is_empty() {
+                "no disk with partitions root-a, verity-a, root-b, verity-b appeared".to_owned()
+            } else {
+                reasons.join(", ")
+            };
+            bail!(
+                "no slot holds the root {root}, waited {} s: {why}",
+                DISK_WAIT_MS / 1000
+            );
+        }
+        sleep(DISK_POLL);
+    }
+}
+
+/// The first slot whose tree `check` accepts, or why each one was not.
+fn choose(
+    partitions: &[Partition],
+    check: impl Fn(&Partition) -> Result<Superblock, verity::Error>,
+) -> Result<Found, Vec<String>> {
+    let mut reasons = Vec::new();
+    for data in partitions {
+        let slot = match data.name.as_str() {
+            "root-a" => Slot::A,
+            "root-b" => Slot::B,
+            _ => continue,
+        };
+        let name = format!("verity-{}", slot.letter());
+        let Some(hashes) = partitions
+            .iter()
+            .find(|p| p.disk == data.disk && p.name == name)
+        else {
+            reasons.push(format!("{} has no {name}", data.disk));
+            continue;
+        };
+        match check(hashes) {
+            Ok(superblock) => {
+                return Ok(Found {
+                    slot,
+                    data: data.clone(),
+                    hashes: hashes.clone(),
+                    superblock,
+                });
+            }
+            Err(error) => reasons.push(format!("{} ({name}) {error}", hashes.device)),
+        }
+    }
+    Err(reasons)
+}
+
+/// Maps the root through dm-verity and mounts it.
+fn open(found: &Found, root: &RootHash) -> Result<()> {
+    let parameters = found
+        .superblock
+        .parameters(&found.data.numbers, &found.hashes.numbers, root);
+    let target = dm::Target {
+        kind: "verity",
+        sectors: found.superblock.sectors(),
+        parameters: &parameters,
+    };
+    let device = dm::Control::open()
+        .and_then(|control| control.create("root", target))
+        .with_context(|| format!("dm-verity on {}: {parameters}", found.data.device))?;
+    let node = format!("/dev/dm-{}", device.minor);
+    // For whoever looks; nothing here depends on it.
+    let _ = std::os::unix::fs::symlink(format!("../dm-{}", device.minor), "/dev/mapper/root");
+    fs::create_dir_all(SYSROOT).context(SYSROOT)?;
+    let flags = MountFlags::RDONLY | MountFlags::NODEV;
+    rustix::mount::mount(node.as_str(), SYSROOT, "erofs", flags, None).with_context(|| {
+        format!(
+            "mounting {node} as erofs: expected the root of slot {}",
+            found.slot.letter()
+        )
+    })
+}
+
+/// Frees the initramfs and makes the mounted root the root.
+fn switch_root() -> Result<()> {
+    for at in mounts::MOVED {
+        rustix::mount::mount_move(*at, format!("{SYSROOT}{at}").as_str())
+            .with_context(|| format!("moving {at} to the root: expected the mount point there"))?;
+    }
+    empty(Path::new("/"));
+    std::env::set_current_dir(SYSROOT).context(SYSROOT)?;
+    rustix::mount::mount_move(".", "/").context("moving the root into place")?;
+    rustix::process::chroot(".").context("changing to the root")?;
+    std::env::set_current_dir("/").context("/")?;
+    Ok(())
+}
+
+/// Removes what the initramfs holds, to give the memory back; never another
+/// file system. What stays only costs memory.
+fn empty(root: &Path) {
+    let Ok(device) = fs::symlink_metadata(root).map(|m| m.dev()) else {
+        return;
+    };
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.dev() != device => {}
+            Ok(meta) if meta.is_dir() => {
+                let _ = fs::remove_dir_all(&path);
+            }
+            Ok(_) => {
+                let _ = fs::remove_file(&path);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(disk: &str, name: &str) -> Partition {
+        Partition {
+            disk: disk.into(),
+            name: name.into(),
+            number: 1,
+            device: format!("{disk}-{name}"),
+            numbers: "1:1".into(),
+        }
+    }
+
+    #[test]
+    fn the_slot_whose_tree_fits_is_chosen_on_its_own_disk() {
+        let all: Vec<_> = ["vda", "vdb"]
+            .iter()
+            .flat_map(|d| {
+                ["root-a", "root-b", "state", "verity-a", "verity-b"].map(|n| partition(d, n))
+            })
+            .collect();
+        for fits in ["vda-verity-a", "vda-verity-b", "vdb-verity-b"] {
+            let found = choose(&all, |p| {
+                let superblock = Superblock {
+                    data_blocks: 2,
+                    salt: vec![],
+                };
+                if p.device == fits {
+                    Ok(superblock)
+                } else {
+                    Err(verity::Error::Empty)
+                }
+            });
+            let Ok(found) = found else {
+                panic!("{fits} was not found")
+            };
+            assert_eq!(found.hashes.device, fits);
+            assert_eq!(found.data.device, fits.replace("verity", "root"));
+        }
+        let Err(reasons) = choose(&all[..4], |_| Err(verity::Error::Empty)) else {
+            panic!()
+        };
+        assert_eq!(
+            reasons,
+            ["vda-verity-a (verity-a) is empty", "vda has no verity-b"]
+        );
+    }
+
+    #[test]
+    fn the_command_line_names_the_root() {
+        let hash = "ab".repeat(32);
+        assert_eq!(
+            root_hash(&format!("quiet orlop.root={hash}\n"))
+                .unwrap()
+                .to_string(),
+            hash
+        );
+        for bad in ["quiet", "orlop.root=", "orlop.root=12"] {
+            assert!(
+                root_hash(bad)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("64 hex digits")
+            );
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The state partition: grown, checked, mounted; or memory in its place.
+
+use crate::console::Console;
+use crate::disk::partitions::{self, Partition};
+use crate::disk::{ext4, gpt};
+use crate::{clock, process};
+use anyhow::{Context, Result, bail};
+use orlop_handover::StateHealth;
+use orlop_sys::blkpg;
+use rustix::mount::{MountFlags, UnmountFlags};
+use std::fs::{self, File};
+use std::path::Path;
+
+const STATE: &str = "/state";
+const E2FSCK: &str = "/usr/lib/orlop/bin/e2fsck";
+/// What lasts, and where it is seen.
+const BINDS: &[(&str, &str)] = &[("/state/etc/orlop", "/etc/orlop"), ("/state/var", "/var")];
+const DIRECTORIES: &[&str] = &[
+    "/state/etc/orlop",
+    "/state/var/lib/orlop",
+    "/state/var/log/orlop",
+];
+
+/// How it went.
+pub(crate) struct Outcome {
+    pub(crate) health: StateHealth,
+    pub(crate) detail: String,
+}
+
+/// Mounts the state partition of `disk`; when that cannot be, memory.
+///
+/// # Errors
+/// When not even memory can be mounted.
+pub(crate) fn bring_up(console: &Console, disk: &str) -> Result<Outcome> {
+    let outcome = match from_disk(console, disk) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let detail = format!(
+                "the state partition cannot be used: {error:#}. The host runs from memory with the \
+                 units of its image, and keeps nothing. To rescue what is on the partition named \
+                 \"state\", attach the disk elsewhere and run e2fsck -f on it; to reset the host, \
+                 write the state partition of its image there again."
+            );
+            console.say(&detail);
+            let options = c"mode=0755,size=50%";
+            rustix::mount::mount("tmpfs", STATE, "tmpfs", MountFlags::NODEV, options)
+                .context("mounting memory on /state")?;
+            directories()?;
+            Outcome {
+                health: StateHealth::Tmpfs,
+                detail,
+            }
+        }
+    };
+    for (from, to) in BINDS {
+        rustix::mount::mount_bind(*from, *to)
+            .with_context(|| format!("binding {from} on {to}: expected the mount point there"))?;
+    }
+    Ok(outcome)
+}
+
+fn from_disk(console: &Console, disk: &str) -> Result<Outcome> {
+    let all = partitions::list(Path::new("/sys/class/block")).context("/sys/class/block")?;
+    let found = all
+        .into_iter()
+        .find(|p| p.disk == disk && p.name == "state");
+    let partition = found.with_context(|| format!("{disk} has no partition named \"state\""))?;
+    if let Err(error) = grow_partition(console, &partition) {
+        console.say(&format!(
+            "growing the state partition: {error:#}: it stays as it is"
+        ));
+    }
+    let device = partition.path();
+    let repaired = checked(console, &device)?;
+    let outcome = match mount(&device) {
+        Ok(()) => repaired,
+        // The superblock looked well and still it does not mount.
+        Err(first) => {
+            console.say(&format!("{first:#}"));
+            let repaired = repair(console, &device, &format!("{first:#}"))?;
+            mount(&device)?;
+            Some(repaired)
+        }
+    };
+    if let Err(error) = directories() {
+        let _ = rustix::mount::unmount(STATE, UnmountFlags::DETACH);
+        return Err(error);
+    }
+    if let Err(error) = grow_file_system(console, &device) {
+        console.say(&format!(
+            "growing the state file system: {error:#}: it stays as it is"
+        ));
+    }
+    Ok(match outcome {
+        None => Outcome {
+            health: StateHealth::Ok,
+            detail: String::new(),
+        },
+        Some(detail) => Outcome {
+            health: StateHealth::Repaired,
+            detail,
+        },
+    })
+}
+
+/// Lets the partition reach the end of its disk: table first, then the kernel.
+fn grow_partition(console: &Console, partition: &Partition) -> Result<()> {
+    let path = partition.disk_path();
+    let file = File::options().read(true).write(true).open(&path);
+    let file = file.with_context(|| path.display().to_string())?;
+    let bytes = blkpg::size_bytes(&file).with_context(|| path.display().to_string())?;
+    let sector = u64::from(blkpg::sector_bytes(&file)?);
+    let plan = gpt::grow(
+        &gpt::Disk {
+            file: &file,
+            bytes,
+            sector,
+        },
+        &partition.name,
+    )?;
+    if plan.extent.number != partition.number {
+        bail!(
+            "the table has it as number {}, the kernel as {}",
+            plan.extent.number,
+            partition.number
+        );
+    }
+    let known = blkpg::size_bytes(File::open(partition.path())?)?;
+    if plan.extent.length > known {
+        let number = i32::try_from(partition.number).context("partition number")?;
+        blkpg::resize_partition(&file, number, plan.extent.start, plan.extent.length)
+            .context("telling the kernel its new size")?;
+        console.say(&format!(
+            "state partition grown to {} MiB",
+            plan.extent.length >> 20
+        ));
+    }
+    Ok(())
+}
+
+/// Checks the file system if it asks for that; the sentence on what was done.
+fn checked(console: &Console, device: &Path) -> Result<Option<String>> {
+    let file = File::open(device).with_context(|| device.display().to_string())?;
+    let superblock = ext4::read(&file, clock::wall_ms() / 1000);
+    let reason = match superblock.with_context(|| device.display().to_string())? {
+        None => "its superblock is not an ext4 one",
+        Some(superblock) => match superblock.asks_for_check {
+            None => return Ok(None),
+            Some(reason) => reason,
+        },
+    };
+    repair(console, device, reason).map(Some)
+}
+
+/// What e2fsck(8) says by its exit status.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Clean,
+    Corrected,
+    /// It wants a person's consent, or another pass.
+    Again,
+    Beyond,
+}
+
+fn verdict(status: Option<i32>) -> Verdict {
+    match status {
+        Some(0) => Verdict::Clean,
+        Some(1) => Verdict::Corrected,
+        // 2 asks for a reboot because the device was mounted; here it never
+        // is, so a second pass does. 4 is what the careful mode leaves.
+        Some(code) if code & !7 == 0 => Verdict::Again,
+        Some(_) | None => Verdict::Beyond,
+    }
+}
+
+/// Repairs without asking: first only what is safe, then everything.
+fn repair(console: &Console, device: &Path, reason: &str) -> Result<String> {
+    console.say(&format!("checking the state partition: {reason}"));
+    let mut last = String::new();
+    for mode in ["-p", "-y"] {
+        let arguments = ["-f".as_ref(), mode.as_ref(), device.as_os_str()];
+        let (status, output) = process::run(E2FSCK, &arguments).context(E2FSCK)?;
+        last = output;
+        match verdict(status) {
+            Verdict::Clean => return Ok(format!("checked ({reason}), nothing to repair")),
+            Verdict::Corrected => {
+                console.say("the state partition is repaired");
+                return Ok(format!("repaired ({reason})"));
+            }
+            Verdict::Again | Verdict::Beyond => {}
+        }
+    }
+    bail!("e2fsck cannot repair it ({reason}): {}", last.trim())
+}
+
+fn mount(device: &Path) -> Result<()> {
+    let superblock = ext4::read(&File::open(device)?, 0)?;
+    let quota = superblock.is_some_and(|s| s.project_quota);
+    let options = if quota {
+        c"errors=remount-ro,prjquota"
+    } else {
+        c"errors=remount-ro"
+    };
+    let flags = MountFlags::NODEV | MountFlags::NOATIME;
+    rustix::mount::mount(device, STATE, "ext4", flags, options)
+        .with_context(|| format!("mounting {} as ext4 ({options:?})", device.display()))
+}
+
+fn directories() -> Result<()> {
+    for path in DIRECTORIES {
+        fs::create_dir_all(path).context(*path)?;
+    }
+    Ok(())
+}
+
+/// Lets the mounted file system fill its partition.
+fn grow_file_system(console: &Console, device: &Path) -> Result<()> {
+    let file = File::open(device)?;
+    let bytes = blkpg::size_bytes(&file)?;
+    let Some(superblock) = ext4::read(&file, 0)? else {
+        bail!("its superblock is gone")
+    };
+    let blocks = bytes / superblock.block_bytes;
+    if blocks <= superblock.blocks {
+        return Ok(());
+    }
+    let root = File::open(STATE).context(STATE)?;
+    orlop_sys::ext4::grow(&root, blocks).with_context(|| format!("to {blocks} blocks"))?;
+    console.say(&format!("state file system grown to {} MiB", bytes >> 20));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_of_e2fsck_has_its_meaning() {
+        use Verdict::{Again, Beyond, Clean, Corrected};
+        let table = [
+            (Some(0), Clean),
+            (Some(1), Corrected),
+            (Some(2), Again),
+            (Some(3), Again),
+            (Some(4), Again),
+            (Some(5), Again),
+            (Some(8), Beyond),
+            (Some(12), Beyond),
+            (Some(32), Beyond),
+            (Some(-1), Beyond),
+            (None, Beyond),
+        ];
+        for (status, want) in table {
+            assert_eq!(verdict(status), want, "{status:?}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The ordered shutdown, as a machine of four steps, each with a deadline.
+//!
+//! ```text
+//! Containers ──ContainersStopped | deadline──► Terminating ──alone | deadline──►
+//! Killing ──alone | deadline──► Done
+//! ```
+//!
+//! Every step ends by its deadline, so the machine goes down whatever its
+//! processes do; a kernel that hangs on the way is the watchdog's business.
+
+use orlop_handover::ShutdownMode;
+
+/// How long the manager has for stopping every container, in milliseconds.
+pub(crate) const CONTAINERS_MS: u64 = 90_000;
+/// How long a process has after SIGTERM, in milliseconds.
+const TERM_MS: u64 = 5_000;
+/// How long the kernel has for burying what SIGKILL felled, in milliseconds.
+const KILL_MS: u64 = 3_000;
+/// From the beginning to the reset at the latest, unmounting included.
+pub(crate) const WHOLE_MS: u64 = CONTAINERS_MS + TERM_MS + KILL_MS + 30_000;
+
+/// How far the shutdown is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The manager stops the containers by their units' settings.
+    Containers {
+        mode: ShutdownMode,
+        deadline_ms: u64,
+    },
+    /// Every process has got SIGTERM.
+    Terminating {
+        mode: ShutdownMode,
+        deadline_ms: u64,
+    },
+    /// Every process has got SIGKILL.
+    Killing {
+        mode: ShutdownMode,
+        deadline_ms: u64,
+    },
+    /// No process is left, or none that could be waited for.
+    Done { mode: ShutdownMode },
+}
+
+/// What moves it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Time has passed.
+    Tick,
+    /// The manager has stopped every container.
+    ContainersStopped,
+    /// PID 1 has no child left.
+    Alone,
+}
+
+/// What to do on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// SIGTERM to every process.
+    Terminate,
+    /// SIGKILL to every process and every container's cgroup.
+    Kill,
+    /// Unmount and reset or switch off.
+    Finish(ShutdownMode),
+}
+
+impl Ending {
+    /// The first step.
+    pub(crate) fn begin(mode: ShutdownMode, now_ms: u64) -> Self {
+        Self::Containers {
+            mode,
+            deadline_ms: now_ms.saturating_add(CONTAINERS_MS),
+        }
+    }
+
+    /// The state after `event`, and what to do.
+    pub(crate) fn step(self, event: Event, now_ms: u64) -> (Self, Option<Act>) {
+        use Ending::{Containers, Done, Killing, Terminating};
+        use Event::{Alone, ContainersStopped, Tick};
+        let past = |deadline_ms: u64| now_ms >= deadline_ms;
+        match (self, event) {
+            (Containers { deadline_ms, .. }, Tick) if !past(deadline_ms) => (self, None),
+            (Containers { mode, .. }, Tick | ContainersStopped) => {
+                let deadline_ms = now_ms.saturating_add(TERM_MS);
+                (Terminating { mode, deadline_ms }, Some(Act::Terminate))
+            }
+            (Terminating { deadline_ms, .. }, Tick) if !past(deadline_ms) => (self, None),
+            (Terminating { mode, .. }, Tick | Alone) => {
+                let deadline_ms = now_ms.saturating_add(KILL_MS);
+                (Killing { mode, deadline_ms }, Some(Act::Kill))
+            }
+            (Killing { deadline_ms, .. }, Tick) if !past(deadline_ms) => (self, None),
+            (Killing { mode, .. }, Tick | Alone) => (Done { mode }, Some(Act::Finish(mode))),
+            // A manager that is being restarted leaves PID 1 without children.
+            (Containers { .. }, Alone)
+            | (Terminating { .. } | Killing { .. }, ContainersStopped)
+            | (Done { .. }, Tick | ContainersStopped | Alone) => (self, None),
+        }
+    }
+
+    /// When [`Event::Tick`] is next of use.
+    pub(crate) fn wake_ms(self) -> Option<u64> {
+        match self {
+            Self::Containers { deadline_ms, .. }
+            | Self::Terminating { deadline_ms, .. }
+            | Self::Killing { deadline_ms, .. } => Some(deadline_ms),
+            Self::Done { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Event::{Alone, ContainersStopped, Tick};
+    use ShutdownMode::{PowerOff, Reboot};
+
+    fn acts(mode: ShutdownMode, events: &[(Event, u64)]) -> Vec<Act> {
+        let mut state = Ending::begin(mode, 0);
+        let mut acts = Vec::new();
+        for (event, now) in events {
+            let (next, act) = state.step(*event, *now);
+            state = next;
+            acts.extend(act);
+        }
+        acts
+    }
+
+    #[test]
+    fn each_way_down_ends_in_the_asked_mode() {
+        let all = |mode| vec![Act::Terminate, Act::Kill, Act::Finish(mode)];
+        let table: &[(&[(Event, u64)], ShutdownMode)] = &[
+            (
+                &[(ContainersStopped, 10), (Alone, 20), (Alone, 30)],
+                PowerOff,
+            ),
+            (
+                &[
+                    (Alone, 5),
+                    (ContainersStopped, 10),
+                    (Tick, 11),
+                    (Alone, 20),
+                    (Alone, 30),
+                ],
+                Reboot,
+            ),
+            (
+                &[
+                    (Tick, 90_000),
+                    (Tick, 95_000),
+                    (Tick, 98_000),
+                    (Tick, 99_000),
+                ],
+                Reboot,
+            ),
+            (
+                &[
+                    (ContainersStopped, 1),
+                    (ContainersStopped, 2),
+                    (Tick, 5_001),
+                    (Alone, 5_002),
+                ],
+                PowerOff,
+            ),
+        ];
+        for (events, mode) in table {
+            assert_eq!(acts(*mode, events), all(*mode), "{events:?}");
+        }
+    }
+
+    #[test]
+    fn ticks_alone_always_reach_the_end_in_time() {
+        let mut state = Ending::begin(Reboot, 1_000);
+        let mut now = 1_000;
+        while let Some(wake) = state.wake_ms() {
+            assert!(wake >= now);
+            now = wake;
+            state = state.step(Tick, now).0;
+        }
+        assert!(now - 1_000 < WHOLE_MS);
+    }
+}

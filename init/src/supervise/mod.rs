@@ -1,0 +1,249 @@
+//! The loop that PID 1 stays in.
+//!
+//! What to do is decided by five small machines that know no time but what they
+//! are told: [`exits`], [`kept`], [`keeper`], [`pulse`], [`ending`]. This module
+//! waits for events, feeds them, and does what they say. Nothing in it fails:
+//! an operation that the kernel refuses is said on the console, and the loop
+//! goes on (I1).
+
+mod ending;
+mod exits;
+mod keeper;
+mod kept;
+mod output;
+mod pulse;
+mod reaper;
+mod talk;
+
+use crate::console::Console;
+use crate::{clock, power, process};
+use ending::Ending;
+use exits::Exits;
+use keeper::Keeper;
+use kept::Kept;
+use orlop_handover::{InitEnd, ShutdownMode};
+use orlop_sys::signals;
+use orlop_sys::watchdog::Watchdog;
+use output::Output;
+use pulse::Pulse;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, Signal};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use talk::Outbox;
+
+/// The longest sleep, in milliseconds: a wake too many is cheaper than one missed.
+const LONGEST_SLEEP_MS: u64 = 5_000;
+
+/// Everything that PID 1 holds while the host is up.
+pub(crate) struct Supervisor {
+    console: Console,
+    watchdog: Option<Watchdog>,
+    signals: OwnedFd,
+    output: Output,
+    link: Option<InitEnd>,
+    outbox: Outbox,
+    exits: Exits,
+    kept: Kept,
+    keeper: Keeper,
+    pulse: Pulse,
+    ending: Option<Ending>,
+}
+
+impl Supervisor {
+    /// The last thing that may fail.
+    pub(crate) fn new(console: Console, watchdog: Option<Watchdog>) -> io::Result<Self> {
+        let signals = [Signal::CHILD, Signal::INT, Signal::TERM, Signal::POWER];
+        let now_ms = clock::now_ms();
+        Ok(Self {
+            console,
+            watchdog,
+            signals: signals::open(&signals.map(Signal::as_raw))?,
+            output: Output::new()?,
+            link: None,
+            outbox: Outbox::default(),
+            exits: Exits::default(),
+            kept: Kept::default(),
+            keeper: Keeper::Waiting {
+                due_ms: now_ms,
+                failures: 0,
+            },
+            pulse: Pulse::new(now_ms),
+            ending: None,
+        })
+    }
+
+    /// Supervises until the machine goes down.
+    pub(crate) fn run(mut self) -> ! {
+        loop {
+            self.take_signals();
+            self.output.relay(&self.console);
+            self.hear();
+            self.reap();
+            self.keep_manager();
+            self.take_pulse();
+            if let Some(mode) = self.go_down() {
+                power::finish(&self.console, mode, self.watchdog.take());
+            }
+            self.speak();
+            self.sleep();
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(signal)) = signals::next(&self.signals) {
+            if signal == Signal::INT.as_raw() {
+                self.begin(ShutdownMode::Reboot, "Ctrl-Alt-Del");
+            } else if signal == Signal::TERM.as_raw() || signal == Signal::POWER.as_raw() {
+                self.begin(ShutdownMode::PowerOff, "a signal");
+            }
+        }
+    }
+
+    /// Starts the manager when it is time to.
+    fn keep_manager(&mut self) {
+        let now_ms = clock::now_ms();
+        let (keeper, start) = self.keeper.step(keeper::Event::Tick, now_ms);
+        self.keeper = keeper;
+        if !start {
+            return;
+        }
+        let started = InitEnd::pair().and_then(|(ours, theirs)| {
+            process::start_manager(theirs, self.output.writer()).map(|pid| (ours, pid))
+        });
+        let event = match started {
+            Ok((ours, pid)) => {
+                self.link = Some(ours);
+                self.outbox.greet(&self.kept, &self.exits);
+                if let Some(Ending::Containers { deadline_ms, .. }) = self.ending {
+                    self.outbox
+                        .stop_containers(deadline_ms.saturating_sub(now_ms));
+                }
+                self.pulse.started(pid, now_ms);
+                keeper::Event::Started(pid)
+            }
+            Err(error) => {
+                self.console
+                    .say(&format!("the manager cannot be started: {error}"));
+                keeper::Event::StartFailed
+            }
+        };
+        self.keeper = self.keeper.step(event, now_ms).0;
+    }
+
+    fn take_pulse(&mut self) {
+        for act in self.pulse.tick(clock::now_ms()) {
+            match act {
+                pulse::Act::Ask(seq) => self.outbox.ask(seq),
+                pulse::Act::Feed => {
+                    if let Some(Err(errno)) = self.watchdog.as_ref().map(Watchdog::feed) {
+                        self.console.say(&format!("feeding the watchdog: {errno}"));
+                    }
+                }
+                pulse::Act::Kill(pid) => {
+                    self.console
+                        .say("the manager does not answer: killing it to start it again");
+                    if let Some(pid) = Pid::from_raw(pid) {
+                        let _ = rustix::process::kill_process(pid, Signal::KILL);
+                    }
+                }
+                pulse::Act::Distrust => {
+                    let fate = match self.watchdog {
+                        Some(_) => "the watchdog is fed no longer and will reset the machine",
+                        None => "there is no watchdog to reset the machine",
+                    };
+                    self.console
+                        .say(&format!("no manager has answered for long: {fate}"));
+                }
+            }
+        }
+    }
+
+    /// Begins the ordered shutdown, once.
+    fn begin(&mut self, mode: ShutdownMode, whose: &str) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.console.say(&match mode {
+            ShutdownMode::Reboot => format!("restart asked for by {whose}: stopping containers"),
+            ShutdownMode::PowerOff => {
+                format!("power-off asked for by {whose}: stopping containers")
+            }
+        });
+        let now_ms = clock::now_ms();
+        self.ending = Some(Ending::begin(mode, now_ms));
+        self.outbox.stop_containers(ending::CONTAINERS_MS);
+        self.pulse
+            .shut_down_by(now_ms.saturating_add(ending::WHOLE_MS));
+    }
+
+    /// Moves the shutdown on by `event`; the mode once all is done.
+    fn step_ending(&mut self, event: ending::Event) -> Option<ShutdownMode> {
+        let (next, act) = self.ending?.step(event, clock::now_ms());
+        self.ending = Some(next);
+        match act? {
+            ending::Act::Terminate => {
+                self.keeper = self.keeper.step(keeper::Event::Retire, clock::now_ms()).0;
+                self.console.say("stopping every process");
+                self.kill_all(Signal::TERM);
+                None
+            }
+            ending::Act::Kill => {
+                self.kill_all(Signal::KILL);
+                let _ = crate::files::set("/sys/fs/cgroup/orlop/cgroup.kill", "1");
+                None
+            }
+            ending::Act::Finish(mode) => Some(mode),
+        }
+    }
+
+    fn go_down(&mut self) -> Option<ShutdownMode> {
+        let event = match self.ending? {
+            Ending::Terminating { .. } | Ending::Killing { .. } if reaper::is_alone() => {
+                ending::Event::Alone
+            }
+            Ending::Containers { .. }
+            | Ending::Terminating { .. }
+            | Ending::Killing { .. }
+            | Ending::Done { .. } => ending::Event::Tick,
+        };
+        self.step_ending(event)
+    }
+
+    fn kill_all(&self, signal: Signal) {
+        if let Err(errno) = signals::kill_all(signal.as_raw()) {
+            self.console
+                .say(&format!("signalling every process: {errno}"));
+        }
+    }
+
+    /// Waits until something happens or is due.
+    fn sleep(&self) {
+        let now_ms = clock::now_ms();
+        let wakes = [
+            Some(self.pulse.wake_ms()),
+            self.keeper.wake_ms(),
+            self.ending.and_then(Ending::wake_ms),
+        ];
+        let wake_ms = wakes.into_iter().flatten().min().unwrap_or(u64::MAX);
+        let sleep_ms = wake_ms.saturating_sub(now_ms).min(LONGEST_SLEEP_MS);
+        let timeout = Timespec {
+            tv_sec: (sleep_ms / 1000) as i64,
+            tv_nsec: (sleep_ms % 1000 * 1_000_000) as i64,
+        };
+        let mut fds = vec![
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.output.reader(), PollFlags::IN),
+        ];
+        if let Some(link) = &self.link {
+            fds.push(PollFd::from_borrowed_fd(
+                link.as_fd(),
+                self.outbox.interest(),
+            ));
+        }
+        // A failed wait is an early wake, but never a busy loop.
+        if rustix::event::poll(&mut fds, Some(&timeout)).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}

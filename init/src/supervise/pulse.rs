@@ -1,0 +1,204 @@
+//! Whether the manager is alive, and so whether the watchdog is fed.
+//!
+//! PID 1 asks, the manager answers. A manager that has not answered for
+//! [`HANG_MS`] is killed (being crash-only, it comes back where it was); when no
+//! manager has answered for [`TRUST_MS`], restarts included, the watchdog goes
+//! hungry and resets the machine. During a shutdown the trust has a fixed end.
+
+/// How often the manager is asked, in milliseconds.
+pub(crate) const ASK_MS: u64 = 2_000;
+/// How long a manager may leave questions unanswered, in milliseconds.
+pub(crate) const HANG_MS: u64 = 20_000;
+/// How long the watchdog is fed after the last answer, in milliseconds: room
+/// for a hung manager to be found out, killed, and three slow restarts.
+pub(crate) const TRUST_MS: u64 = 90_000;
+/// How often the watchdog is fed, in milliseconds.
+pub(crate) const FEED_MS: u64 = 5_000;
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Ask the manager.
+    Ask(u64),
+    /// Feed the watchdog.
+    Feed,
+    /// Kill the manager: it does not answer.
+    Kill(i32),
+    /// Say that the watchdog is no longer fed. Once for each loss of trust.
+    Distrust,
+}
+
+/// The manager's pulse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pulse {
+    seq: u64,
+    asked_ms: u64,
+    /// The last answer, or the start of the process that is being waited for.
+    sign_ms: u64,
+    trusted_until_ms: u64,
+    fed_ms: Option<u64>,
+    distrusted: bool,
+    process: Option<i32>,
+}
+
+impl Pulse {
+    /// A pulse that starts out trusted.
+    pub(crate) fn new(now_ms: u64) -> Self {
+        Self {
+            seq: 0,
+            asked_ms: now_ms,
+            sign_ms: now_ms,
+            trusted_until_ms: now_ms.saturating_add(TRUST_MS),
+            fed_ms: None,
+            distrusted: false,
+            process: None,
+        }
+    }
+
+    /// A new manager runs: it has until [`HANG_MS`] for its first answer. Starting
+    /// proves nothing, so trust is not renewed.
+    pub(crate) fn started(&mut self, pid: i32, now_ms: u64) {
+        self.process = Some(pid);
+        self.sign_ms = now_ms;
+    }
+
+    /// No manager runs.
+    pub(crate) fn ended(&mut self) {
+        self.process = None;
+    }
+
+    /// The manager answered question `seq`. An answer to a question that was
+    /// never asked counts for nothing.
+    pub(crate) fn answered(&mut self, seq: u64, now_ms: u64) {
+        if seq == 0 || seq > self.seq {
+            return;
+        }
+        self.sign_ms = now_ms;
+        self.trusted_until_ms = self.trusted_until_ms.max(now_ms.saturating_add(TRUST_MS));
+        self.distrusted = false;
+    }
+
+    /// The host is going down and will be down at `deadline_ms`: fed until then
+    /// and not a moment longer, whatever the manager does.
+    pub(crate) fn shut_down_by(&mut self, deadline_ms: u64) {
+        self.trusted_until_ms = deadline_ms;
+        self.process = None;
+    }
+
+    /// Everything that is due at `now_ms`.
+    pub(crate) fn tick(&mut self, now_ms: u64) -> Vec<Act> {
+        let mut acts = Vec::new();
+        if let Some(pid) = self.process {
+            if now_ms >= self.sign_ms.saturating_add(HANG_MS) {
+                acts.push(Act::Kill(pid));
+                // Killing takes effect when the process is reaped; not again before then.
+                self.process = None;
+            } else if now_ms >= self.asked_ms.saturating_add(ASK_MS) {
+                self.seq += 1;
+                self.asked_ms = now_ms;
+                acts.push(Act::Ask(self.seq));
+            }
+        }
+        if now_ms < self.trusted_until_ms {
+            if self
+                .fed_ms
+                .is_none_or(|fed| now_ms >= fed.saturating_add(FEED_MS))
+            {
+                self.fed_ms = Some(now_ms);
+                acts.push(Act::Feed);
+            }
+        } else if !self.distrusted {
+            self.distrusted = true;
+            acts.push(Act::Distrust);
+        }
+        acts
+    }
+
+    /// When [`Pulse::tick`] is next of use.
+    pub(crate) fn wake_ms(&self) -> u64 {
+        let feed = self.fed_ms.map_or(0, |fed| fed.saturating_add(FEED_MS));
+        match self.process {
+            Some(_) => feed.min(self.asked_ms.saturating_add(ASK_MS)),
+            None => feed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs from `from` to `to` in steps, answering or not; gives (feeds, kills).
+    fn run(pulse: &mut Pulse, from: u64, to: u64, answers: bool) -> (u32, u32) {
+        let (mut feeds, mut kills) = (0, 0);
+        let mut now = from;
+        while now < to {
+            for act in pulse.tick(now) {
+                match act {
+                    Act::Ask(seq) if answers => pulse.answered(seq, now),
+                    Act::Ask(_) | Act::Distrust => {}
+                    Act::Feed => feeds += 1,
+                    Act::Kill(pid) => {
+                        kills += 1;
+                        pulse.started(pid + 1, now);
+                    }
+                }
+            }
+            now += 500;
+        }
+        (feeds, kills)
+    }
+
+    #[test]
+    fn a_manager_that_answers_keeps_the_watchdog_fed() {
+        let mut pulse = Pulse::new(0);
+        pulse.started(5, 0);
+        let (feeds, kills) = run(&mut pulse, 0, 600_000, true);
+        assert_eq!((feeds, kills), (120, 0));
+    }
+
+    #[test]
+    fn a_hung_manager_is_killed_and_in_the_end_the_watchdog_starves() {
+        let mut pulse = Pulse::new(0);
+        pulse.started(5, 0);
+        run(&mut pulse, 0, 60_000, true);
+        let (feeds, kills) = run(&mut pulse, 60_000, 60_000 + TRUST_MS, false);
+        assert_eq!((feeds, kills), (18, 4));
+        assert_eq!(run(&mut pulse, 151_000, 400_000, false).0, 0);
+        // It recovers after all.
+        assert!(run(&mut pulse, 400_000, 430_000, true).0 > 0);
+    }
+
+    #[test]
+    fn restarting_for_ever_earns_no_trust() {
+        let mut pulse = Pulse::new(0);
+        let mut fed_last = 0;
+        for now in (0..300_000).step_by(1_000) {
+            pulse.started(9, now);
+            if pulse.tick(now).contains(&Act::Feed) {
+                fed_last = now;
+            }
+            pulse.ended();
+        }
+        assert!(fed_last < TRUST_MS);
+    }
+
+    #[test]
+    fn a_made_up_answer_counts_for_nothing() {
+        let mut pulse = Pulse::new(0);
+        pulse.started(5, 0);
+        let before = pulse;
+        pulse.answered(0, 50_000);
+        pulse.answered(7, 50_000);
+        assert_eq!(pulse, before);
+    }
+
+    #[test]
+    fn a_shutdown_is_fed_to_its_deadline_only() {
+        let mut pulse = Pulse::new(0);
+        pulse.started(5, 0);
+        pulse.shut_down_by(30_000);
+        let (feeds, kills) = run(&mut pulse, 0, 200_000, false);
+        assert_eq!((feeds, kills), (6, 0));
+    }
+}

@@ -1,0 +1,133 @@
+//! The one place that reaps.
+
+use super::exits::Exit;
+use super::{Ending, Supervisor, keeper};
+use crate::{clock, files};
+use orlop_sys::children::{self, Which};
+use orlop_sys::wait::Ended;
+
+/// The most children reaped in one turn, so that the rest of the loop is heard.
+const MAX_A_TURN: usize = 256;
+
+impl Supervisor {
+    /// Reaps what has ended. With the table of exits full only the manager is
+    /// reaped: the others stay zombies, their statuses with the kernel.
+    pub(super) fn reap(&mut self) {
+        for _ in 0..MAX_A_TURN {
+            let which = match (
+                self.exits.is_full() && !self.is_burying(),
+                self.keeper.pid(),
+            ) {
+                (false, _) => Which::Any,
+                (true, Some(manager)) => Which::Pid(manager),
+                (true, None) => return,
+            };
+            let Ok(Some((pid, _))) = children::peek(which) else {
+                return;
+            };
+            // Only a zombie's stat still tells when it started.
+            let start_time = start_time(pid);
+            let Ok(Some((_, ended))) = children::reap(pid) else {
+                return;
+            };
+            self.buried(pid, start_time, ended);
+        }
+    }
+
+    /// Whether nobody is left to hear of an exit.
+    fn is_burying(&self) -> bool {
+        matches!(
+            self.ending,
+            Some(Ending::Terminating { .. } | Ending::Killing { .. })
+        )
+    }
+
+    fn buried(&mut self, pid: i32, start_time: u64, ended: Ended) {
+        if self.keeper.pid() == Some(pid) {
+            return self.manager_ended(pid, ended);
+        }
+        if self.is_burying() {
+            return;
+        }
+        let (code, signal) = match ended {
+            Ended::Exited(code) => (Some(code), None),
+            Ended::Killed(signal) => (None, Some(signal)),
+        };
+        let exit = Exit {
+            pid,
+            start_time,
+            code,
+            signal,
+            at_ms: clock::wall_ms(),
+        };
+        self.exits.record(exit);
+        if self.link.is_some() {
+            self.outbox.exit(&exit);
+        }
+    }
+
+    fn manager_ended(&mut self, pid: i32, ended: Ended) {
+        // What it said last is usually why.
+        self.output.relay(&self.console);
+        // What it sent before it died counts: a descriptor kept, an exit recorded.
+        for _ in 0..MAX_A_TURN {
+            self.hear();
+        }
+        self.link = None;
+        self.outbox.clear();
+        self.pulse.ended();
+        let now_ms = clock::now_ms();
+        self.keeper = self.keeper.step(keeper::Event::Exited(pid), now_ms).0;
+        let how = match ended {
+            Ended::Exited(code) => format!("exited with {code}"),
+            Ended::Killed(signal) => format!("was ended by signal {signal}"),
+        };
+        let wait_ms = self.keeper.wake_ms().map(|due| due.saturating_sub(now_ms));
+        let next = wait_ms
+            .map(|ms| format!("; starting it again in {ms} ms"))
+            .unwrap_or_default();
+        let last = self.output.take_last();
+        let said = if last.is_empty() {
+            String::new()
+        } else {
+            format!(" (it said: {last})")
+        };
+        self.console.say(&format!("the manager {how}{said}{next}"));
+    }
+}
+
+/// Whether PID 1 has no child at all, and so no process is left.
+pub(super) fn is_alone() -> bool {
+    children::any() == Ok(false)
+}
+
+/// When the process started, in clock ticks since boot; 0 when it cannot be told.
+fn start_time(pid: i32) -> u64 {
+    let stat = files::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    parse_start_time(&stat).unwrap_or(0)
+}
+
+/// Field 22. The name, field 2, may hold spaces and parentheses itself.
+fn parse_start_time(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_time_is_found_behind_any_name() {
+        let fields: Vec<String> = (3..=52).map(|n| n.to_string()).collect();
+        for name in ["sh", "a b", ") 1 2 3 (", "((("] {
+            let stat = format!("77 ({name}) {}", fields.join(" "));
+            assert_eq!(parse_start_time(&stat), Some(22), "{name}");
+        }
+        for bad in ["", "77", "77 (sh) S 1"] {
+            assert_eq!(parse_start_time(bad), None);
+        }
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(start_time(own) > 0);
+    }
+}
