@@ -11,7 +11,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, Stream, StreamExt};
 use orlop_control::types::{
     ApiError, EXEC_STDERR, EXEC_STDIN, EXEC_STDOUT, ErrorBody, ExecControl, ExecReport, ExecRequest,
 };
@@ -34,6 +34,8 @@ const OUTPUT_SIZE: usize = 16 * 1024;
 const LINGER: Duration = Duration::from_millis(500);
 /// How often a quiet client is asked whether it is there.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long a client may take to close after the end.
+const PART_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many new sizes of a terminal may wait.
 const SIZES_MAX: usize = 4;
 
@@ -69,6 +71,7 @@ pub(super) async fn exec(
                 let report = ExecReport::Error(ErrorBody::from(error).error);
                 let _ = socket.send(text(&report)).await;
                 let _ = socket.send(Message::Close(None)).await;
+                part(socket).await;
             }
         }
         drop(permit);
@@ -93,7 +96,7 @@ async fn begin(api: &Api, name: &str, socket: &mut WebSocket) -> Result<ExecSess
 /// Carries bytes both ways until the command or the client ends. When the
 /// client goes first, dropping the session hangs the command up.
 async fn run(socket: WebSocket, mut session: ExecSession) {
-    let (mut sink, stream) = socket.split();
+    let (mut sink, mut stream) = socket.split();
     if sink.send(text(&ExecReport::Started)).await.is_err() {
         return;
     }
@@ -102,9 +105,16 @@ async fn run(socket: WebSocket, mut session: ExecSession) {
     };
     let (resize, sizes) = mpsc::channel(SIZES_MAX);
     tokio::select! {
-        () = take_input(stream, input, resize) => {}
-        () = give_output(&mut sink, session, outputs, sizes) => {}
+        () = take_input(&mut stream, input, resize) => {}
+        () = give_output(&mut sink, session, outputs, sizes) => part(stream).await,
     }
+}
+
+/// Leaves the end of the connection to the client. Were it closed with something
+/// of the client's still on the way, the client might lose what it has not read.
+async fn part(mut stream: impl Stream<Item = Result<Message, axum::Error>> + Unpin) {
+    let end = async { while let Some(Ok(_)) = stream.next().await {} };
+    let _ = tokio::time::timeout(PART_TIMEOUT, end).await;
 }
 
 /// The descriptors of a session's input, and of its outputs with their streams.
@@ -128,7 +138,7 @@ fn ends(session: &mut ExecSession) -> io::Result<Ends> {
 
 /// Hands on what the client sends, until it ends.
 async fn take_input(
-    mut stream: SplitStream<WebSocket>,
+    stream: &mut SplitStream<WebSocket>,
     mut input: Option<Sender>,
     resize: mpsc::Sender<(u16, u16)>,
 ) {
@@ -166,7 +176,8 @@ async fn give_output(
 ) {
     let mut ended = None;
     let mut deadline = None;
-    let mut ping = tokio::time::interval(PING_INTERVAL);
+    let mut ping =
+        tokio::time::interval_at(tokio::time::Instant::now() + PING_INTERVAL, PING_INTERVAL);
     let mut buffers = (vec![0; OUTPUT_SIZE], vec![0; OUTPUT_SIZE]);
     while ended.is_none() || first.is_some() || second.is_some() {
         let sent = tokio::select! {

@@ -118,7 +118,7 @@ async fn shake(acceptor: TlsAcceptor, stream: TcpStream) -> Option<(TlsStream, P
 }
 
 /// Serves one connection until it ends.
-async fn connection<S>(stream: S, peer: Peer, router: Router)
+pub(super) async fn connection<S>(stream: S, peer: Peer, router: Router)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

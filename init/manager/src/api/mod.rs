@@ -16,7 +16,7 @@ mod ndjson;
 mod openapi;
 mod routes;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timed;
 mod tls;
 mod units;
