@@ -1,0 +1,392 @@
+//! The build itself: the parts in their order, into one sparse file.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use orlop_images::tree::Tree;
+use orlop_slot::{BootEntry, Partition, Slot};
+
+use crate::erofs::{self, Volume};
+use crate::gpt::{Extent, Layout};
+use crate::host::{self, Inputs};
+use crate::identity::Identity;
+use crate::kernel::debs::{Debs, Package};
+use crate::kernel::modules::{Module, Modules};
+use crate::request::{BuildReport, BuildRequest, Format, Part, Progress};
+use crate::verity::{self, Superblock};
+use crate::{esp, gpt, initramfs, rootfs, state, uki};
+
+/// Smallest root partition unless the host TOML says otherwise, and the step
+/// of larger ones: the sizes can never be changed on a disk that is in use.
+const ROOT_MIN: u64 = 128 << 20;
+const ROOT_STEP: u64 = 64 << 20;
+
+/// What comes from Debian's packages.
+struct Debian {
+    kernel: Vec<u8>,
+    modules: Modules,
+    boot_loader: Vec<u8>,
+    stub: Vec<u8>,
+    e2fsck: Vec<u8>,
+    packages: Vec<Package>,
+}
+
+/// Modules of the two stages.
+struct Picked {
+    early: Vec<Module>,
+    late: Vec<Module>,
+}
+
+/// Builds the disk image.
+///
+/// # Errors
+/// Anything that is wrong with the host TOML or what it names, rendered with
+/// its place; packages that cannot be had; writing. Nothing is left at
+/// `request.output` then but what was there before.
+pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<BuildReport> {
+    let cache = absolute(&request.cache)?;
+    fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
+    progress.step("reading the host file");
+    let inputs = host::read(&request.host, &cache, progress)?;
+    let binaries = rootfs::BINARIES
+        .iter()
+        .map(|name| Ok((*name, rootfs::binary(&request.binaries, name)?)))
+        .collect::<Result<Vec<_>>>()?;
+    progress.step("fetching Debian packages");
+    let debian = debian(&Debs::new(&cache), &inputs)?;
+    let picked = pick_modules(&debian.modules, &inputs)?;
+    progress.step("assembling the root");
+    let tree = root_tree(request, &inputs, &debian, &picked, &binaries)?;
+    let init = binaries.first().map(|(_, bytes)| bytes.as_slice()).unwrap_or_default();
+    let initrd = initramfs::pack(init, &picked.early, request.compression)?;
+    let job = Job { request, inputs: &inputs, debian: &debian, tree: &tree, initrd: &initrd };
+    job.write(progress)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| path.display().to_string())
+}
+
+fn debian(debs: &Debs, inputs: &Inputs) -> Result<Debian> {
+    let name = &inputs.host.value.kernel.package;
+    let fail = |error: anyhow::Error| inputs.error("kernel.package", format!("{error:#}"), None);
+    let packages = debs.resolve(&[name, "systemd-boot-efi", "e2fsck-static"]).map_err(fail)?;
+    let [kernel, boot, check] = packages.as_slice() else { bail!("apt gave other packages") };
+    let wanted = |path: &Path| {
+        path.starts_with("boot") && !path.to_string_lossy().contains("System.map")
+            || path.starts_with("lib/modules")
+    };
+    let kernel_dir = debs.unpacked(kernel, wanted)?;
+    let boot_dir = debs.unpacked(boot, |path| path.starts_with("usr/lib/systemd/boot/efi"))?;
+    let check_dir = debs.unpacked(check, |path| path.starts_with("sbin"))?;
+    let read = |path: PathBuf| fs::read(&path).with_context(|| format!("reading {}", path.display()));
+    let efi = boot_dir.join("usr/lib/systemd/boot/efi");
+    Ok(Debian {
+        kernel: read(only(&kernel_dir.join("boot"), "vmlinuz-")?)?,
+        modules: Modules::open(&only(&kernel_dir.join("lib/modules"), "")?)?,
+        boot_loader: read(efi.join("systemd-bootx64.efi"))?,
+        stub: read(efi.join("linuxx64.efi.stub"))?,
+        e2fsck: read(check_dir.join("sbin/e2fsck.static"))?,
+        packages,
+    })
+}
+
+/// The one entry of `dir` whose name begins with `prefix`.
+fn only(dir: &Path, prefix: &str) -> Result<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            found.push(entry.path());
+        }
+    }
+    match <[PathBuf; 1]>::try_from(found) {
+        Ok([path]) => Ok(path),
+        Err(_) => bail!("{}: expected one {prefix}… in it, as kernel packages have", dir.display()),
+    }
+}
+
+fn pick_modules(modules: &Modules, inputs: &Inputs) -> Result<Picked> {
+    let kernel = &inputs.host.value.kernel;
+    let lists = [("kernel.initramfs-modules", &kernel.initramfs_modules), ("kernel.modules", &kernel.modules)];
+    for (path, names) in lists {
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| !modules.knows(name)) {
+            let message = format!("{} has no module {name:?}, neither as a file nor built in", kernel.package);
+            let help = modules.names().find(|known| known.contains(name.as_str()));
+            let help = help.map(|known| format!("there is {known:?}"));
+            return Err(inputs.error(&format!("{path}[{index}]"), message, help));
+        }
+    }
+    let is_cloud = kernel.package.contains("cloud");
+    let ours = initramfs::MODULES
+        .iter()
+        .filter(|name| !(is_cloud && initramfs::METAL_MODULES.contains(*name)))
+        .copied()
+        .filter(|name| modules.knows(name));
+    let early = modules.resolve(ours.chain(kernel.initramfs_modules.iter().map(String::as_str)), &[])?;
+    let ours = rootfs::MODULES.iter().copied().filter(|name| modules.knows(name));
+    let late = modules.resolve(ours.chain(kernel.modules.iter().map(String::as_str)), &early)?;
+    Ok(Picked { early, late })
+}
+
+fn root_tree(
+    request: &BuildRequest,
+    inputs: &Inputs,
+    debian: &Debian,
+    picked: &Picked,
+    binaries: &[(&'static str, Vec<u8>)],
+) -> Result<Tree> {
+    let host = &inputs.host.value;
+    let names = |modules: &'static str| modules;
+    let _ = names;
+    let record = rootfs::BuildRecord {
+        name: &host.name,
+        version: &host.version,
+        builder: env!("CARGO_PKG_VERSION"),
+        packages: debian.packages.clone(),
+        initramfs_modules: picked.early.iter().map(|module| module.name.as_str()).collect(),
+        modules: picked.late.iter().map(|module| module.name.as_str()).collect(),
+        images: inputs.images.iter().map(|i| format!("{} {}", i.reference, i.id)).collect(),
+    };
+    rootfs::assemble(&rootfs::Parts {
+        inputs,
+        binaries,
+        e2fsck: debian.e2fsck.clone(),
+        modules: &picked.late,
+        record: &record,
+        time: request.time,
+    })
+}
+
+/// Everything that is written to the disk.
+struct Job<'a> {
+    request: &'a BuildRequest,
+    inputs: &'a Inputs,
+    debian: &'a Debian,
+    tree: &'a Tree,
+    initrd: &'a [u8],
+}
+
+impl Job<'_> {
+    fn identity(&self) -> Identity<'_> {
+        let host = &self.inputs.host.value;
+        Identity { name: &host.name, version: &host.version }
+    }
+
+    fn write(&self, progress: &mut dyn Progress) -> Result<BuildReport> {
+        let output = absolute(&self.request.output)?;
+        let dir = output.parent().ok_or_else(|| anyhow!("{}: not a file name", output.display()))?;
+        fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        let identity = self.identity();
+        let volume = Volume {
+            uuid: identity.uuid("root file system").into_bytes(),
+            label: "orlop-root".to_owned(),
+            time: self.request.time,
+        };
+        let plan = erofs::plan(self.tree, &volume)?;
+        let layout = self.layout(plan.size())?;
+        let beside = tempfile::NamedTempFile::new_in(dir)?;
+        beside.as_file().set_len(layout.disk_size)?;
+
+        progress.step("writing the root");
+        let root = layout.extent(Partition::Root(Slot::A));
+        let mut file = std::io::BufWriter::with_capacity(1 << 20, beside.as_file());
+        file.seek(SeekFrom::Start(root.start))?;
+        plan.write(&mut file)?;
+        drop(file.into_inner().map_err(|error| error.into_error())?);
+
+        progress.step("hashing the root");
+        let tree = self.write_verity(beside.as_file(), &layout, plan.size())?;
+        let cmdline = self.command_line(&tree.root_hash_hex());
+
+        progress.step("writing the boot partition");
+        let image = self.unified_image(&cmdline)?;
+        self.write_esp(beside.as_file(), &layout, &image)?;
+
+        progress.step("writing the state partition");
+        self.write_state(beside.as_file(), &layout, dir)?;
+        gpt::write(&mut beside.as_file().try_clone()?, &layout, &identity)?;
+        let direct = self.write_direct(&output, &cmdline)?;
+        self.finish(beside, &output, progress)?;
+
+        let room = |partition: Partition| Some(layout.extent(partition).len);
+        let part = |name, bytes: usize, room| Part { name, bytes: bytes as u64, room };
+        let parts = vec![
+            part("kernel", self.debian.kernel.len(), None),
+            part("initramfs", self.initrd.len(), None),
+            part("unified kernel image", image.len(), room(Partition::Esp)),
+            part("root", plan.size() as usize, room(Partition::Root(Slot::A))),
+            part("hash tree", tree.bytes.len(), room(Partition::Verity(Slot::A))),
+            part("state", self.inputs.host.value.disk.state.0 as usize, room(Partition::State)),
+            part("disk image", on_disk(&output)? as usize, Some(layout.disk_size)),
+        ];
+        Ok(BuildReport { output, direct, root_hash: tree.root_hash_hex(), parts })
+    }
+
+    fn layout(&self, root_size: u64) -> Result<Layout> {
+        let disk = &self.inputs.host.value.disk;
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let root = match disk.root {
+            Some(size) if size.0 < root_size => {
+                let message = format!("the root needs {} MiB, which is more than this", mib(root_size));
+                let help = "leave room for later versions too, or leave it out".to_owned();
+                return Err(self.inputs.error("disk.root", message, Some(help)));
+            }
+            Some(size) => size.0,
+            // Twice what is there: an update has to fit into the same slot.
+            None => (root_size * 2).next_multiple_of(ROOT_STEP).max(ROOT_MIN),
+        };
+        let verity = verity::size(root / verity::BLOCK);
+        let sizes = BTreeMap::from([
+            (Partition::Esp, disk.esp.0),
+            (Partition::Root(Slot::A), root),
+            (Partition::Verity(Slot::A), verity),
+            (Partition::Root(Slot::B), root),
+            (Partition::Verity(Slot::B), verity),
+            (Partition::State, disk.state.0),
+        ]);
+        let wanted = disk.size.map(|size| size.0);
+        let layout = Layout::new(&sizes, wanted);
+        if wanted.is_some_and(|wanted| wanted < layout.disk_size) {
+            let message = format!("the partitions need {} MiB, which is more than this", mib(layout.disk_size));
+            return Err(self.inputs.error("disk.size", message, None));
+        }
+        Ok(layout)
+    }
+
+    fn write_verity(&self, disk: &File, layout: &Layout, root_size: u64) -> Result<verity::Tree> {
+        let identity = self.identity();
+        let superblock = Superblock {
+            uuid: identity.uuid("hash tree").into_bytes(),
+            data_blocks: root_size / verity::BLOCK,
+            salt: identity.bytes("verity salt").to_vec(),
+        };
+        let tree = verity::build(disk, layout.extent(Partition::Root(Slot::A)).start, &superblock)?;
+        disk.write_all_at(&tree.bytes, layout.extent(Partition::Verity(Slot::A)).start)?;
+        Ok(tree)
+    }
+
+    fn command_line(&self, root_hash: &str) -> String {
+        let own = &self.inputs.host.value.kernel.command_line;
+        let text = format!(
+            "orlop.root={root_hash} console=tty0 console=ttyS0,115200 gpt panic=10 oops=panic \
+             softlockup_panic=1 quiet {own}"
+        );
+        text.trim_end().to_owned()
+    }
+
+    fn unified_image(&self, cmdline: &str) -> Result<Vec<u8>> {
+        let os_release = rootfs::os_release(&self.inputs.host.value.name, None);
+        let sections: [(&str, &[u8]); 4] = [
+            (".osrel", os_release.as_bytes()),
+            (".cmdline", cmdline.as_bytes()),
+            (".initrd", self.initrd),
+            (".linux", &self.debian.kernel),
+        ];
+        Ok(uki::build(&self.debian.stub, &sections)?)
+    }
+
+    fn write_esp(&self, disk: &File, layout: &Layout, image: &[u8]) -> Result<()> {
+        let extent = layout.extent(Partition::Esp);
+        // Both slots' images, and the next one beside them while it is written.
+        let needed = (image.len() as u64 * 3 + (4 << 20)).max(esp::SIZE_MIN);
+        if extent.len < needed {
+            let message = format!("two slots with room for an update need {} MiB", needed.div_ceil(1 << 20));
+            return Err(self.inputs.error("disk.esp", message, None));
+        }
+        let version = self.inputs.host.value.version.clone();
+        // A factory image is good by definition: no counter.
+        let entry = BootEntry { serial: 1, version, tries: None };
+        let loader: &[u8] = b"timeout 0\neditor no\nauto-entries no\nauto-firmware no\n";
+        let files = [
+            ("EFI/BOOT/BOOTX64.EFI".to_owned(), self.debian.boot_loader.as_slice()),
+            ("EFI/systemd/systemd-bootx64.efi".to_owned(), self.debian.boot_loader.as_slice()),
+            ("loader/loader.conf".to_owned(), loader),
+            (format!("EFI/Linux/{entry}"), image),
+        ];
+        let window = esp::Window::new(Arc::new(disk.try_clone()?), extent);
+        let [a, b, c, d, ..] = self.identity().bytes("esp volume id");
+        esp::write(&window, u32::from_le_bytes([a, b, c, d]), &files)?;
+        Ok(())
+    }
+
+    fn write_state(&self, disk: &File, layout: &Layout, dir: &Path) -> Result<()> {
+        let scratch = tempfile::tempdir_in(dir)?;
+        let file = scratch.path().join("state");
+        let extent = layout.extent(Partition::State);
+        state::format(&file, extent.len, &self.identity(), self.request.time)?;
+        copy_sparse(&file, disk, extent)
+    }
+
+    /// Kernel, initramfs and command line beside the disk.
+    fn write_direct(&self, output: &Path, cmdline: &str) -> Result<PathBuf> {
+        let mut name = output.as_os_str().to_owned();
+        name.push(".d");
+        let dir = PathBuf::from(name);
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("vmlinuz"), &self.debian.kernel)?;
+        fs::write(dir.join("initrd.img"), self.initrd)?;
+        fs::write(dir.join("cmdline"), format!("{cmdline}\n"))?;
+        Ok(dir)
+    }
+
+    fn finish(
+        &self,
+        beside: tempfile::NamedTempFile,
+        output: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        match self.request.format {
+            Format::Raw => {
+                beside.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+                beside.persist(output).with_context(|| format!("writing {}", output.display()))?;
+            }
+            Format::Qcow2 => {
+                progress.step("converting to qcow2");
+                let mut name = beside.path().as_os_str().to_owned();
+                name.push(".qcow2");
+                let converted = tempfile::TempPath::try_from_path(PathBuf::from(name))?;
+                let run = Command::new("qemu-img")
+                    .args(["convert", "-q", "-f", "raw", "-O", "qcow2"])
+                    .args([beside.path(), &converted])
+                    .output()
+                    .context("running qemu-img (Debian package qemu-utils)")?;
+                if !run.status.success() {
+                    bail!("qemu-img: {}", String::from_utf8_lossy(&run.stderr).trim());
+                }
+                converted.persist(output).with_context(|| format!("writing {}", output.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies what is not zero.
+fn copy_sparse(from: &Path, to: &File, extent: Extent) -> Result<()> {
+    let mut from = File::open(from)?;
+    let mut buffer = vec![0; 64 << 10];
+    let mut at = extent.start;
+    loop {
+        let count = from.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        if buffer[..count].iter().any(|byte| *byte != 0) {
+            to.write_all_at(&buffer[..count], at)?;
+        }
+        at += count as u64;
+    }
+}
+
+/// Bytes that a sparse file takes.
+fn on_disk(path: &Path) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(fs::metadata(path)?.blocks() * 512)
+}
