@@ -63,9 +63,18 @@ pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<Buil
     let picked = pick_modules(&debian.modules, &inputs)?;
     progress.step("assembling the root");
     let tree = root_tree(request, &inputs, &debian, &picked, &binaries)?;
-    let init = binaries.first().map(|(_, bytes)| bytes.as_slice()).unwrap_or_default();
+    let init = binaries
+        .first()
+        .map(|(_, bytes)| bytes.as_slice())
+        .unwrap_or_default();
     let initrd = initramfs::pack(init, &picked.early, request.compression)?;
-    let job = Job { request, inputs: &inputs, debian: &debian, tree: &tree, initrd: &initrd };
+    let job = Job {
+        request,
+        inputs: &inputs,
+        debian: &debian,
+        tree: &tree,
+        initrd: &initrd,
+    };
     job.write(progress)
 }
 
@@ -76,8 +85,12 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 fn debian(debs: &Debs, inputs: &Inputs) -> Result<Debian> {
     let name = &inputs.host.value.kernel.package;
     let fail = |error: anyhow::Error| inputs.error("kernel.package", format!("{error:#}"), None);
-    let packages = debs.resolve(&[name, "systemd-boot-efi", "e2fsck-static"]).map_err(fail)?;
-    let [kernel, boot, check] = packages.as_slice() else { bail!("apt gave other packages") };
+    let packages = debs
+        .resolve(&[name, "systemd-boot-efi", "e2fsck-static"])
+        .map_err(fail)?;
+    let [kernel, boot, check] = packages.as_slice() else {
+        bail!("apt gave other packages")
+    };
     let wanted = |path: &Path| {
         path.starts_with("boot") && !path.to_string_lossy().contains("System.map")
             || path.starts_with("lib/modules")
@@ -85,7 +98,8 @@ fn debian(debs: &Debs, inputs: &Inputs) -> Result<Debian> {
     let kernel_dir = debs.unpacked(kernel, wanted)?;
     let boot_dir = debs.unpacked(boot, |path| path.starts_with("usr/lib/systemd/boot/efi"))?;
     let check_dir = debs.unpacked(check, |path| path.starts_with("sbin"))?;
-    let read = |path: PathBuf| fs::read(&path).with_context(|| format!("reading {}", path.display()));
+    let read =
+        |path: PathBuf| fs::read(&path).with_context(|| format!("reading {}", path.display()));
     let efi = boot_dir.join("usr/lib/systemd/boot/efi");
     Ok(Debian {
         kernel: read(only(&kernel_dir.join("boot"), "vmlinuz-")?)?,
@@ -108,18 +122,29 @@ fn only(dir: &Path, prefix: &str) -> Result<PathBuf> {
     }
     match <[PathBuf; 1]>::try_from(found) {
         Ok([path]) => Ok(path),
-        Err(_) => bail!("{}: expected one {prefix}… in it, as kernel packages have", dir.display()),
+        Err(_) => bail!(
+            "{}: expected one {prefix}… in it, as kernel packages have",
+            dir.display()
+        ),
     }
 }
 
 fn pick_modules(modules: &Modules, inputs: &Inputs) -> Result<Picked> {
     let kernel = &inputs.host.value.kernel;
-    let lists = [("kernel.initramfs-modules", &kernel.initramfs_modules), ("kernel.modules", &kernel.modules)];
+    let lists = [
+        ("kernel.initramfs-modules", &kernel.initramfs_modules),
+        ("kernel.modules", &kernel.modules),
+    ];
     for (path, names) in lists {
-        for (index, name) in names.iter().enumerate().filter(|(_, name)| !modules.knows(name)) {
-            let message = format!("{} has no module {name:?}, neither as a file nor built in", kernel.package);
-            let help = modules.names().find(|known| known.contains(name.as_str()));
-            let help = help.map(|known| format!("there is {known:?}"));
+        let missing = names.iter().position(|name| !modules.knows(name));
+        if let Some(index) = missing {
+            let name = &names[index];
+            let message = format!(
+                "{} has no module {name:?}, neither as a file nor built in",
+                kernel.package
+            );
+            let near = modules.names().find(|known| known.contains(name.as_str()));
+            let help = near.map(|known| format!("there is {known:?}"));
             return Err(inputs.error(&format!("{path}[{index}]"), message, help));
         }
     }
@@ -129,9 +154,18 @@ fn pick_modules(modules: &Modules, inputs: &Inputs) -> Result<Picked> {
         .filter(|name| !(is_cloud && initramfs::METAL_MODULES.contains(*name)))
         .copied()
         .filter(|name| modules.knows(name));
-    let early = modules.resolve(ours.chain(kernel.initramfs_modules.iter().map(String::as_str)), &[])?;
-    let ours = rootfs::MODULES.iter().copied().filter(|name| modules.knows(name));
-    let late = modules.resolve(ours.chain(kernel.modules.iter().map(String::as_str)), &early)?;
+    let early = modules.resolve(
+        ours.chain(kernel.initramfs_modules.iter().map(String::as_str)),
+        &[],
+    )?;
+    let ours = rootfs::MODULES
+        .iter()
+        .copied()
+        .filter(|name| modules.knows(name));
+    let late = modules.resolve(
+        ours.chain(kernel.modules.iter().map(String::as_str)),
+        &early,
+    )?;
     Ok(Picked { early, late })
 }
 
@@ -143,16 +177,26 @@ fn root_tree(
     binaries: &[(&'static str, Vec<u8>)],
 ) -> Result<Tree> {
     let host = &inputs.host.value;
-    let names = |modules: &'static str| modules;
-    let _ = names;
     let record = rootfs::BuildRecord {
         name: &host.name,
         version: &host.version,
         builder: env!("CARGO_PKG_VERSION"),
         packages: debian.packages.clone(),
-        initramfs_modules: picked.early.iter().map(|module| module.name.as_str()).collect(),
-        modules: picked.late.iter().map(|module| module.name.as_str()).collect(),
-        images: inputs.images.iter().map(|i| format!("{} {}", i.reference, i.id)).collect(),
+        initramfs_modules: picked
+            .early
+            .iter()
+            .map(|module| module.name.as_str())
+            .collect(),
+        modules: picked
+            .late
+            .iter()
+            .map(|module| module.name.as_str())
+            .collect(),
+        images: inputs
+            .images
+            .iter()
+            .map(|i| format!("{} {}", i.reference, i.id))
+            .collect(),
     };
     rootfs::assemble(&rootfs::Parts {
         inputs,
@@ -176,12 +220,17 @@ struct Job<'a> {
 impl Job<'_> {
     fn identity(&self) -> Identity<'_> {
         let host = &self.inputs.host.value;
-        Identity { name: &host.name, version: &host.version }
+        Identity {
+            name: &host.name,
+            version: &host.version,
+        }
     }
 
     fn write(&self, progress: &mut dyn Progress) -> Result<BuildReport> {
         let output = absolute(&self.request.output)?;
-        let dir = output.parent().ok_or_else(|| anyhow!("{}: not a file name", output.display()))?;
+        let dir = output
+            .parent()
+            .ok_or_else(|| anyhow!("{}: not a file name", output.display()))?;
         fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         let identity = self.identity();
         let volume = Volume {
@@ -199,7 +248,8 @@ impl Job<'_> {
         let mut file = std::io::BufWriter::with_capacity(1 << 20, beside.as_file());
         file.seek(SeekFrom::Start(root.start))?;
         plan.write(&mut file)?;
-        drop(file.into_inner().map_err(|error| error.into_error())?);
+        std::io::Write::flush(&mut file)?;
+        drop(file);
 
         progress.step("hashing the root");
         let tree = self.write_verity(beside.as_file(), &layout, plan.size())?;
@@ -216,17 +266,38 @@ impl Job<'_> {
         self.finish(beside, &output, progress)?;
 
         let room = |partition: Partition| Some(layout.extent(partition).len);
-        let part = |name, bytes: usize, room| Part { name, bytes: bytes as u64, room };
+        let part = |name, bytes: usize, room| Part {
+            name,
+            bytes: bytes as u64,
+            room,
+        };
         let parts = vec![
             part("kernel", self.debian.kernel.len(), None),
             part("initramfs", self.initrd.len(), None),
             part("unified kernel image", image.len(), room(Partition::Esp)),
             part("root", plan.size() as usize, room(Partition::Root(Slot::A))),
-            part("hash tree", tree.bytes.len(), room(Partition::Verity(Slot::A))),
-            part("state", self.inputs.host.value.disk.state.0 as usize, room(Partition::State)),
-            part("disk image", on_disk(&output)? as usize, Some(layout.disk_size)),
+            part(
+                "hash tree",
+                tree.bytes.len(),
+                room(Partition::Verity(Slot::A)),
+            ),
+            part(
+                "state",
+                self.inputs.host.value.disk.state.0 as usize,
+                room(Partition::State),
+            ),
+            part(
+                "disk image",
+                on_disk(&output)? as usize,
+                Some(layout.disk_size),
+            ),
         ];
-        Ok(BuildReport { output, direct, root_hash: tree.root_hash_hex(), parts })
+        Ok(BuildReport {
+            output,
+            direct,
+            root_hash: tree.root_hash_hex(),
+            parts,
+        })
     }
 
     fn layout(&self, root_size: u64) -> Result<Layout> {
@@ -234,7 +305,10 @@ impl Job<'_> {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let root = match disk.root {
             Some(size) if size.0 < root_size => {
-                let message = format!("the root needs {} MiB, which is more than this", mib(root_size));
+                let message = format!(
+                    "the root needs {} MiB, which is more than this",
+                    mib(root_size)
+                );
                 let help = "leave room for later versions too, or leave it out".to_owned();
                 return Err(self.inputs.error("disk.root", message, Some(help)));
             }
@@ -242,6 +316,13 @@ impl Job<'_> {
             // Twice what is there: an update has to fit into the same slot.
             None => (root_size * 2).next_multiple_of(ROOT_STEP).max(ROOT_MIN),
         };
+        if disk.state.0 < state::SIZE_MIN {
+            let message = format!(
+                "the state partition needs at least {} MiB",
+                mib(state::SIZE_MIN)
+            );
+            return Err(self.inputs.error("disk.state", message, None));
+        }
         let verity = verity::size(root / verity::BLOCK);
         let sizes = BTreeMap::from([
             (Partition::Esp, disk.esp.0),
@@ -254,7 +335,10 @@ impl Job<'_> {
         let wanted = disk.size.map(|size| size.0);
         let layout = Layout::new(&sizes, wanted);
         if wanted.is_some_and(|wanted| wanted < layout.disk_size) {
-            let message = format!("the partitions need {} MiB, which is more than this", mib(layout.disk_size));
+            let message = format!(
+                "the partitions need {} MiB, which is more than this",
+                mib(layout.disk_size)
+            );
             return Err(self.inputs.error("disk.size", message, None));
         }
         Ok(layout)
@@ -267,7 +351,11 @@ impl Job<'_> {
             data_blocks: root_size / verity::BLOCK,
             salt: identity.bytes("verity salt").to_vec(),
         };
-        let tree = verity::build(disk, layout.extent(Partition::Root(Slot::A)).start, &superblock)?;
+        let tree = verity::build(
+            disk,
+            layout.extent(Partition::Root(Slot::A)).start,
+            &superblock,
+        )?;
         disk.write_all_at(&tree.bytes, layout.extent(Partition::Verity(Slot::A)).start)?;
         Ok(tree)
     }
@@ -297,16 +385,29 @@ impl Job<'_> {
         // Both slots' images, and the next one beside them while it is written.
         let needed = (image.len() as u64 * 3 + (4 << 20)).max(esp::SIZE_MIN);
         if extent.len < needed {
-            let message = format!("two slots with room for an update need {} MiB", needed.div_ceil(1 << 20));
+            let message = format!(
+                "two slots with room for an update need {} MiB",
+                needed.div_ceil(1 << 20)
+            );
             return Err(self.inputs.error("disk.esp", message, None));
         }
         let version = self.inputs.host.value.version.clone();
         // A factory image is good by definition: no counter.
-        let entry = BootEntry { serial: 1, version, tries: None };
+        let entry = BootEntry {
+            serial: 1,
+            version,
+            tries: None,
+        };
         let loader: &[u8] = b"timeout 0\neditor no\nauto-entries no\nauto-firmware no\n";
         let files = [
-            ("EFI/BOOT/BOOTX64.EFI".to_owned(), self.debian.boot_loader.as_slice()),
-            ("EFI/systemd/systemd-bootx64.efi".to_owned(), self.debian.boot_loader.as_slice()),
+            (
+                "EFI/BOOT/BOOTX64.EFI".to_owned(),
+                self.debian.boot_loader.as_slice(),
+            ),
+            (
+                "EFI/systemd/systemd-bootx64.efi".to_owned(),
+                self.debian.boot_loader.as_slice(),
+            ),
             ("loader/loader.conf".to_owned(), loader),
             (format!("EFI/Linux/{entry}"), image),
         ];
@@ -345,8 +446,12 @@ impl Job<'_> {
         use std::os::unix::fs::PermissionsExt;
         match self.request.format {
             Format::Raw => {
-                beside.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-                beside.persist(output).with_context(|| format!("writing {}", output.display()))?;
+                beside
+                    .as_file()
+                    .set_permissions(fs::Permissions::from_mode(0o644))?;
+                beside
+                    .persist(output)
+                    .with_context(|| format!("writing {}", output.display()))?;
             }
             Format::Qcow2 => {
                 progress.step("converting to qcow2");
@@ -361,7 +466,9 @@ impl Job<'_> {
                 if !run.status.success() {
                     bail!("qemu-img: {}", String::from_utf8_lossy(&run.stderr).trim());
                 }
-                converted.persist(output).with_context(|| format!("writing {}", output.display()))?;
+                converted
+                    .persist(output)
+                    .with_context(|| format!("writing {}", output.display()))?;
             }
         }
         Ok(())

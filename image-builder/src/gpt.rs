@@ -110,7 +110,8 @@ pub fn write(disk: &mut File, layout: &Layout, identity: &Identity<'_>) -> Resul
         partitions.insert(
             index as u32 + 1,
             Partition {
-                part_type_guid: Type { guid: guid_of(role),
+                part_type_guid: Type {
+                    guid: guid_of(role),
                     os: OperatingSystem::None,
                 },
                 part_guid: identity.uuid(role.label()),
@@ -199,7 +200,9 @@ mod tests {
         let expected: Vec<_> = Role::ALL
             .iter()
             .map(|role| {
-                (role.label().to_owned(), guid_of(*role),
+                (
+                    role.label().to_owned(),
+                    guid_of(*role),
                     layout.extent(*role),
                 )
             })

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use orlop_images::source::{Options, Source};
 use orlop_images::source::LoadedImage;
+use orlop_images::source::{Options, Source};
 use orlop_unit::{ClientCa, Diagnostic, Host, MAX_FILE_BYTES, Parsed, Unit, UnitSet, diagnostic};
 
 use crate::request::Progress;
@@ -34,7 +34,11 @@ pub(crate) struct Inputs {
 impl Inputs {
     /// An error about the value at `path` of the host TOML, rendered.
     pub(crate) fn error(&self, path: &str, message: String, help: Option<String>) -> anyhow::Error {
-        anyhow!(self.host.diagnostic(path, message, help).render(Some(&self.text), false))
+        anyhow!(
+            self.host
+                .diagnostic(path, message, help)
+                .render(Some(&self.text), false)
+        )
     }
 }
 
@@ -46,7 +50,13 @@ pub(crate) fn read(file: &Path, spool: &Path, progress: &mut dyn Progress) -> Re
     let fail = |found: Vec<Diagnostic>| anyhow!(diagnostic::render_all(&found, Some(&text), false));
     let host = Host::parse_bytes(&shown, &bytes).map_err(fail)?;
     let dir = file.parent().unwrap_or(Path::new("")).to_path_buf();
-    let mut inputs = Inputs { host, text, runtime: String::new(), units: Vec::new(), images: Vec::new() };
+    let mut inputs = Inputs {
+        host,
+        text,
+        runtime: String::new(),
+        units: Vec::new(),
+        images: Vec::new(),
+    };
     inputs.runtime = runtime(&inputs, &dir)?;
     inputs.units = units(&inputs, &dir)?;
     inputs.images = images(&inputs, &dir, spool, progress)?;
@@ -58,7 +68,9 @@ pub(crate) fn read(file: &Path, spool: &Path, progress: &mut dyn Progress) -> Re
 fn read_bounded(file: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    fs::File::open(file)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    fs::File::open(file)?
+        .take(MAX_FILE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -68,7 +80,11 @@ fn runtime(inputs: &Inputs, dir: &Path) -> Result<String> {
         let file = dir.join(path);
         let pem = fs::read_to_string(&file).map_err(|error| {
             let help = "`orlop pki init DIR` makes a certificate authority (ca.crt)".to_owned();
-            inputs.error("api.client-ca", format!("cannot read {}: {error}", file.display()), Some(help))
+            inputs.error(
+                "api.client-ca",
+                format!("cannot read {}: {error}", file.display()),
+                Some(help),
+            )
         })?;
         host.api.client_ca = Some(ClientCa::Pem(pem));
     }
@@ -82,9 +98,17 @@ fn units(inputs: &Inputs, dir: &Path) -> Result<Vec<UnitFile>> {
         let file = dir.join(path);
         let at = format!("image.units[{index}]");
         let bytes = read_bounded(&file).map_err(|error| {
-            inputs.error(&at, format!("cannot read {}: {error}", file.display()), None)
+            inputs.error(
+                &at,
+                format!("cannot read {}: {error}", file.display()),
+                None,
+            )
         })?;
-        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let name = file
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+            .to_owned();
         let shown = file.display().to_string();
         let unit = Unit::parse_bytes(&shown, &bytes).map_err(|found| {
             let text = String::from_utf8_lossy(&bytes);
@@ -119,7 +143,11 @@ fn images(
         let reference = baked.reference.as_ref().map(|name| name.as_str());
         let loaded = Source::open_with(&file, options).and_then(|source| source.load(reference));
         let image = loaded.map_err(|error| {
-            inputs.error(&format!("image.containers[{index}].source"), error.to_string(), None)
+            inputs.error(
+                &format!("image.containers[{index}].source"),
+                error.to_string(),
+                None,
+            )
         })?;
         for note in &image.notes {
             progress.note(&format!("{}: {note}", image.reference));
@@ -134,11 +162,15 @@ fn images(
 fn note_missing_images(inputs: &Inputs, dir: &Path, progress: &mut dyn Progress) {
     for (path, file) in inputs.host.value.image.units.iter().zip(&inputs.units) {
         let shown = dir.join(path).display().to_string();
-        let Ok(unit) = Unit::parse_bytes(&shown, &file.bytes) else { continue };
+        let Ok(unit) = Unit::parse_bytes(&shown, &file.bytes) else {
+            continue;
+        };
         let image = unit.value.container.image.as_str();
         let normal = orlop_images::reference::normalise(image).unwrap_or_default();
         if !inputs.images.iter().any(|baked| baked.reference == normal) {
-            progress.note(&format!("{shown}: its image {image} is not baked in; load it into the host"));
+            progress.note(&format!(
+                "{shown}: its image {image} is not baked in; load it into the host"
+            ));
         }
     }
 }

@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 use object::{Object, ObjectSection};
 use orlop_slot::{Partition, Slot};
 
+use crate::esp;
 use crate::gpt::{self, Extent};
 use crate::verity::{self, Superblock};
-use crate::esp;
 
 /// A unified kernel image in the ESP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,35 +79,52 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     let shown = path.display();
     let mut file = File::open(path).with_context(|| format!("reading {shown}"))?;
     let mut magic = [0; 4];
-    file.read_exact(&mut magic).with_context(|| format!("reading {shown}"))?;
+    file.read_exact(&mut magic)
+        .with_context(|| format!("reading {shown}"))?;
     anyhow::ensure!(
         &magic != b"QFI\xfb",
         "{shown} is in qcow2 format; make a raw copy with `qemu-img convert -O raw`"
     );
     let table = gpt::read(&mut file).with_context(|| shown.to_string())?;
-    let partitions: Vec<(String, Extent)> =
-        table.into_iter().map(|(name, _, extent)| (name, extent)).collect();
+    let partitions: Vec<(String, Extent)> = table
+        .into_iter()
+        .map(|(name, _, extent)| (name, extent))
+        .collect();
     let file = Arc::new(file);
     let extent = |partition: Partition| {
-        let found = partitions.iter().find(|(name, _)| name == partition.label());
+        let found = partitions
+            .iter()
+            .find(|(name, _)| name == partition.label());
         found.map(|(_, extent)| *extent).with_context(|| {
-            format!("{shown}: no partition {:?}; this is no Orlop disk", partition.label())
+            format!(
+                "{shown}: no partition {:?}; this is no Orlop disk",
+                partition.label()
+            )
         })
     };
     let window = esp::Window::new(file.clone(), extent(Partition::Esp)?);
     let entries = entries(&window)?;
     let mut slots = Vec::new();
     for slot in [Slot::A, Slot::B] {
-        let (root, hash) = (extent(Partition::Root(slot))?, extent(Partition::Verity(slot))?);
+        let (root, hash) = (
+            extent(Partition::Root(slot))?,
+            extent(Partition::Verity(slot))?,
+        );
         slots.push((slot, check_slot(&file, root, hash)?));
     }
-    Ok(Inspection { partitions, entries, slots })
+    Ok(Inspection {
+        partitions,
+        entries,
+        slots,
+    })
 }
 
 fn entries(window: &esp::Window) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for (path, size) in esp::list(window)? {
-        let Some(name) = path.strip_prefix("EFI/Linux/") else { continue };
+        let Some(name) = path.strip_prefix("EFI/Linux/") else {
+            continue;
+        };
         let bytes = esp::read(window, &path)?;
         let image = object::File::parse(bytes.as_slice()).with_context(|| path.clone())?;
         let mut sections = Vec::new();
@@ -117,7 +134,9 @@ fn entries(window: &esp::Window) -> Result<Vec<Entry>> {
             if name == ".cmdline" {
                 let text = section.data().unwrap_or_default();
                 let text = text.get(..section.size() as usize).unwrap_or(text);
-                command_line = String::from_utf8_lossy(text).trim_end_matches('\0').to_owned();
+                command_line = String::from_utf8_lossy(text)
+                    .trim_end_matches('\0')
+                    .to_owned();
             }
             sections.push((name, section.size()));
         }
@@ -125,7 +144,13 @@ fn entries(window: &esp::Window) -> Result<Vec<Entry>> {
             .split_whitespace()
             .find_map(|word| word.strip_prefix("orlop.root="))
             .map(str::to_owned);
-        entries.push(Entry { name: name.to_owned(), size, sections, command_line, root_hash });
+        entries.push(Entry {
+            name: name.to_owned(),
+            size,
+            sections,
+            command_line,
+            root_hash,
+        });
     }
     Ok(entries)
 }
@@ -142,7 +167,9 @@ fn check_slot(file: &File, root: Extent, hash: Extent) -> Result<SlotContent> {
     };
     let size = superblock.data_blocks.saturating_mul(verity::BLOCK);
     if size > root.len || verity::size(superblock.data_blocks) > hash.len {
-        return Ok(SlotContent::Bad("the hash tree is for a larger root".to_owned()));
+        return Ok(SlotContent::Bad(
+            "the hash tree is for a larger root".to_owned(),
+        ));
     }
     let tree = verity::build(file, root.start, &superblock)?;
     let mut stored = vec![0; tree.bytes.len()];
@@ -153,7 +180,12 @@ fn check_slot(file: &File, root: Extent, hash: Extent) -> Result<SlotContent> {
         outcome => outcome?,
     }
     match tree.bytes.iter().zip(&stored).position(|(a, b)| a != b) {
-        Some(at) => Ok(SlotContent::Bad(verity::VerityError::Mismatch(at as u64).to_string())),
-        None => Ok(SlotContent::Good { root_hash: tree.root_hash_hex(), size }),
+        Some(at) => Ok(SlotContent::Bad(
+            verity::VerityError::Mismatch(at as u64).to_string(),
+        )),
+        None => Ok(SlotContent::Good {
+            root_hash: tree.root_hash_hex(),
+            size,
+        }),
     }
 }

@@ -31,7 +31,7 @@ enum Verb {
         disk: PathBuf,
     },
     /// Make a small OCI image from files, a static binary or a root tar
-    Oci(oci::OciArgs),
+    Oci(Box<oci::OciArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -65,7 +65,10 @@ fn main() -> ExitCode {
         Verb::Oci(args) => oci::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {}", format!("{error:#}").trim_start_matches("error: "));
+        eprintln!(
+            "error: {}",
+            format!("{error:#}").trim_start_matches("error: ")
+        );
         ExitCode::FAILURE
     })
 }
@@ -77,7 +80,9 @@ fn run_build(args: BuildArgs) -> Result<ExitCode> {
     };
     let binaries = match args.binaries {
         Some(dir) => dir,
-        None => std::env::current_exe().context("finding this program")?.with_file_name(""),
+        None => std::env::current_exe()
+            .context("finding this program")?
+            .with_file_name(""),
     };
     let output = args.output.unwrap_or_else(|| {
         PathBuf::from(args.host.file_name().unwrap_or_default()).with_extension(extension)
@@ -103,7 +108,10 @@ fn print_report(report: &BuildReport, seconds: f64) {
     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     println!("{}  built in {seconds:.1} s", report.output.display());
     for part in &report.parts {
-        let room = part.room.map(|room| format!("of {}", mib(room))).unwrap_or_default();
+        let room = part
+            .room
+            .map(|room| format!("of {}", mib(room)))
+            .unwrap_or_default();
         println!("  {:<22}{:>12}  {room}", part.name, mib(part.bytes));
     }
     println!("  {:<22}{}", "root hash", report.root_hash);
@@ -113,10 +121,17 @@ fn print_report(report: &BuildReport, seconds: f64) {
 fn run_inspect(disk: PathBuf) -> Result<ExitCode> {
     let found = inspect::inspect(&disk)?;
     for (name, extent) in &found.partitions {
-        println!("{name:<10}{:>10} MiB at {} MiB", extent.len >> 20, extent.start >> 20);
+        println!(
+            "{name:<10}{:>10} MiB at {} MiB",
+            extent.len >> 20,
+            extent.start >> 20
+        );
     }
     for entry in &found.entries {
-        println!("\n{}  {} bytes\n  {}", entry.name, entry.size, entry.command_line);
+        println!(
+            "\n{}  {} bytes\n  {}",
+            entry.name, entry.size, entry.command_line
+        );
         for (name, size) in &entry.sections {
             println!("  {name:<10}{size:>12} bytes");
         }
@@ -131,7 +146,11 @@ fn run_inspect(disk: PathBuf) -> Result<ExitCode> {
             SlotContent::Bad(why) => println!("slot {slot}: BAD: {why}"),
         }
     }
-    let code = if found.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let code = if found.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    };
     if !found.is_good() {
         eprintln!("error: a slot is bad, or a boot entry leads to no good slot");
     }

@@ -19,17 +19,46 @@ const HOME: &str = "usr/lib/orlop";
 
 /// Modules that a running host uses; those built in or missing are left out.
 pub(crate) const MODULES: &[&str] = &[
-    "overlay", "virtio_net", "virtio_rng", "bridge", "veth", "nf_conntrack", "nf_tables", "nft_ct",
-    "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_fib", "nft_fib_ipv4", "nft_fib_ipv6",
-    "nft_fib_inet", "nft_reject", "nft_reject_inet", "vfat", "efivarfs", "softdog", "i6300esb",
-    "evdev", "button",
+    "overlay",
+    "virtio_net",
+    "virtio_rng",
+    "bridge",
+    "veth",
+    "nf_conntrack",
+    "nf_tables",
+    "nft_ct",
+    "nft_chain_nat",
+    "nft_nat",
+    "nft_masq",
+    "nft_redir",
+    "nft_fib",
+    "nft_fib_ipv4",
+    "nft_fib_ipv6",
+    "nft_fib_inet",
+    "nft_reject",
+    "nft_reject_inet",
+    "vfat",
+    "efivarfs",
+    "softdog",
+    "i6300esb",
+    "evdev",
+    "button",
 ];
 
 /// The programs of ours that an image holds.
 pub(crate) const BINARIES: [&str; 3] = ["orlop-init", "orlop-manager", "orlop-runtime"];
 
-const MOUNT_POINTS: [&str; 9] =
-    ["proc", "sys", "dev", "run", "tmp", "var", "etc/orlop", "state", "boot/efi"];
+const MOUNT_POINTS: [&str; 9] = [
+    "proc",
+    "sys",
+    "dev",
+    "run",
+    "tmp",
+    "var",
+    "etc/orlop",
+    "state",
+    "boot/efi",
+];
 
 /// What went into the image, for `inspect` and for whoever asks later.
 #[derive(Debug, Serialize)]
@@ -75,15 +104,23 @@ fn check_static(bytes: &[u8]) -> Result<()> {
     }
     let endian = file.endian();
     let headers = file.elf_header().program_headers(endian, bytes)?;
-    if headers.iter().any(|header| header.p_type(endian) == object::elf::PT_INTERP) {
-        bail!("dynamically linked, but the image has no libraries; build with -C target-feature=+crt-static");
+    if headers
+        .iter()
+        .any(|header| header.p_type(endian) == object::elf::PT_INTERP)
+    {
+        bail!(
+            "dynamically linked, but the image has no libraries; build with -C target-feature=+crt-static"
+        );
     }
     Ok(())
 }
 
 /// The whole tree of the root.
 pub(crate) fn assemble(parts: &Parts<'_>) -> Result<Tree> {
-    let mut root = Root { tree: Tree::new(), time: parts.time };
+    let mut root = Root {
+        tree: Tree::new(),
+        time: parts.time,
+    };
     root.directory("")?;
     for path in MOUNT_POINTS {
         root.directory(path)?;
@@ -91,13 +128,25 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Result<Tree> {
     for (name, bytes) in parts.binaries {
         root.file(&format!("{HOME}/bin/{name}"), 0o755, bytes.as_slice())?;
     }
-    root.file(&format!("{HOME}/bin/e2fsck"), 0o755, parts.e2fsck.as_slice())?;
+    root.file(
+        &format!("{HOME}/bin/e2fsck"),
+        0o755,
+        parts.e2fsck.as_slice(),
+    )?;
     root.symlink("sbin/init", "../usr/lib/orlop/bin/orlop-init")?;
     root.symlink("etc/resolv.conf", "/run/orlop/resolv.conf")?;
     let host = &parts.inputs.host.value;
-    root.file("etc/os-release", 0o644, os_release(&host.name, Some(&host.version)).as_bytes())?;
+    root.file(
+        "etc/os-release",
+        0o644,
+        os_release(&host.name, Some(&host.version)).as_bytes(),
+    )?;
     root.file("etc/hosts", 0o644, b"127.0.0.1 localhost\n::1 localhost\n")?;
-    root.file(&format!("{HOME}/host.toml"), 0o644, parts.inputs.runtime.as_bytes())?;
+    root.file(
+        &format!("{HOME}/host.toml"),
+        0o644,
+        parts.inputs.runtime.as_bytes(),
+    )?;
     let mut record = serde_json::to_vec_pretty(parts.record)?;
     record.push(b'\n');
     root.file(&format!("{HOME}/build.json"), 0o644, &record)?;
@@ -129,8 +178,8 @@ fn modules(root: &mut Root, modules: &[Module]) -> Result<()> {
     let mut order = String::new();
     for module in modules {
         let file = format!("{}.ko", module.name);
-        let bytes = fs::read(&module.file)
-            .with_context(|| format!("reading {}", module.file.display()))?;
+        let bytes =
+            fs::read(&module.file).with_context(|| format!("reading {}", module.file.display()))?;
         root.file(&format!("{dir}/{file}"), 0o644, &bytes)?;
         order.push_str(&file);
         order.push('\n');
@@ -141,8 +190,13 @@ fn modules(root: &mut Root, modules: &[Module]) -> Result<()> {
 fn images(root: &mut Root, inputs: &Inputs) -> Result<()> {
     let store = format!("{HOME}/images");
     root.directory(&store)?;
-    let entries: Vec<store::IndexEntry> = inputs.images.iter().map(store::IndexEntry::from).collect();
-    root.file(&format!("{store}/{}", store::INDEX), 0o644, &store::index_json(&entries)?)?;
+    let entries: Vec<store::IndexEntry> =
+        inputs.images.iter().map(store::IndexEntry::from).collect();
+    root.file(
+        &format!("{store}/{}", store::INDEX),
+        0o644,
+        &store::index_json(&entries)?,
+    )?;
     for image in &inputs.images {
         let tree = store::layout(image).map_err(|error| anyhow!("{}: {error}", image.reference))?;
         root.tree
@@ -160,21 +214,32 @@ struct Root {
 
 impl Root {
     fn meta(&self, mode: u32) -> Meta {
-        let mtime = Time { secs: self.time as i64, nanos: 0 };
-        Meta { mtime, ..Meta::with_mode(mode) }
+        let mtime = Time {
+            secs: self.time as i64,
+            nanos: 0,
+        };
+        Meta {
+            mtime,
+            ..Meta::with_mode(mode)
+        }
     }
 
     fn put(&mut self, path: &str, node: Node) -> Result<()> {
         if let Some((parent, _)) = path.rsplit_once('/') {
             self.directory(parent)?;
         }
-        self.tree.put(path.as_bytes(), node).map_err(|error| anyhow!("in the image: {error}"))?;
+        self.tree
+            .put(path.as_bytes(), node)
+            .map_err(|error| anyhow!("in the image: {error}"))?;
         Ok(())
     }
 
     /// The directory with its parents.
     fn directory(&mut self, path: &str) -> Result<()> {
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        let ends = path
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .chain([path.len()]);
         for end in ends {
             self.stamp(&path[..end])?;
         }
@@ -184,7 +249,9 @@ impl Root {
     /// Puts a directory where one may be already.
     fn stamp(&mut self, path: &str) -> Result<()> {
         let node = Node::dir(self.meta(0o755));
-        self.tree.put(path.as_bytes(), node).map_err(|error| anyhow!("in the image: {error}"))?;
+        self.tree
+            .put(path.as_bytes(), node)
+            .map_err(|error| anyhow!("in the image: {error}"))?;
         Ok(())
     }
 
@@ -209,10 +276,20 @@ mod tests {
         let busybox = fs::read("/bin/busybox").unwrap();
         check_static(&busybox).unwrap();
         let shell = fs::read("/bin/sh").unwrap();
-        assert!(check_static(&shell).unwrap_err().to_string().contains("dynamically linked"));
+        assert!(
+            check_static(&shell)
+                .unwrap_err()
+                .to_string()
+                .contains("dynamically linked")
+        );
         assert!(check_static(b"#!/bin/sh").is_err());
-        let error = binary(Path::new("/nowhere"), "orlop-init").unwrap_err().to_string();
-        assert!(error.contains("/nowhere/orlop-init") && error.contains("cargo build"), "{error}");
+        let error = binary(Path::new("/nowhere"), "orlop-init")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("/nowhere/orlop-init") && error.contains("cargo build"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -11,6 +11,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::identity::Identity;
 
+/// Below this a journal of 64 MiB does not fit.
+pub(crate) const SIZE_MIN: u64 = 160 << 20;
+
 /// Every feature by name: the machine's `/etc/mke2fs.conf` must not matter.
 /// Without `64bit`: block groups' descriptors are then half the size, and
 /// enough of them for 16 TiB can be reserved.
@@ -22,7 +25,7 @@ const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetyp
 ///
 /// # Errors
 /// No `mke2fs`, or its own complaint.
-pub fn format(file: &Path, size: u64, identity: &Identity<'_>, time: u64) -> Result<()> {
+pub(crate) fn format(file: &Path, size: u64, identity: &Identity<'_>, time: u64) -> Result<()> {
     std::fs::File::create(file)
         .and_then(|created| created.set_len(size))
         .with_context(|| format!("making {}", file.display()))?;
@@ -85,7 +88,7 @@ mod tests {
         };
         let make = |name: &str| {
             let path = dir.path().join(name);
-            format(&path, 160 << 20, &identity, 1_735_689_600).unwrap();
+            format(&path, SIZE_MIN, &identity, 1_735_689_600).unwrap();
             path
         };
         let one = make("one");
