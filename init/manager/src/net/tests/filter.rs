@@ -1,6 +1,7 @@
 //! Who reaches whom.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::world::{HOST, NEIGHBOUR, Spot, THIRD, World, in_world};
 use orlop_unit::{PortMap, Protocol};
@@ -219,6 +220,34 @@ fn a_neighbour_cannot_route_to_containers() {
 }
 
 #[test]
+fn a_neighbour_cannot_pretend_to_be_a_container() {
+    in_world(async |world: World| {
+        let network = world.network().await;
+        let port = PortMap {
+            protocol: Protocol::Udp,
+            ..tcp(5000, 5000)
+        };
+        let (server, _) = publishing(&network, "server", &[port]).await;
+        let heard = server.hear(5000).await;
+        world
+            .neighbour
+            .command("ip address add 10.89.0.50/32 dev lo");
+        let forged = Ipv4Addr::new(10, 89, 0, 50);
+        for (from, bytes) in [(forged, "forged"), (NEIGHBOUR, "honest")] {
+            let sent = world.neighbour.run(move || {
+                let socket = std::net::UdpSocket::bind((from, 0)).unwrap();
+                socket.send_to(bytes.as_bytes(), (HOST, 5000)).unwrap()
+            });
+            assert_eq!(sent.await, 6);
+        }
+        assert_eq!(
+            heard.recv_timeout(Duration::from_secs(2)).unwrap(),
+            b"honest"
+        );
+    });
+}
+
+#[test]
 fn the_host_is_nobodys_router_but_the_containers() {
     in_world(async |world: World| {
         let _network = world.network().await;
@@ -311,7 +340,7 @@ fn a_new_manager_finds_all_in_place() {
             if !world.host.command("ip -o link").contains(&link) {
                 break;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(
             world.neighbour.connect(HOST, 80).await.is_ok(),

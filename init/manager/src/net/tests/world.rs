@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -109,6 +110,24 @@ impl Spot {
             });
         })
         .await;
+    }
+
+    /// The datagrams that come for a port.
+    pub(super) async fn hear(&self, port: u16) -> mpsc::Receiver<Vec<u8>> {
+        self.run(move || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+            let (heard, receiver) = mpsc::channel();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 64];
+                while let Ok(length) = socket.recv(&mut buffer) {
+                    if heard.send(buffer[..length].to_vec()).is_err() {
+                        return;
+                    }
+                }
+            });
+            receiver
+        })
+        .await
     }
 
     /// Connects from inside, and gives what [`Spot::listen`] answered:
