@@ -14,6 +14,10 @@
 //! names with addresses and ports; what units are, and when they start, it
 //! does not know. All that it makes in the kernel is made again, or found, when
 //! the manager starts anew: no packet of a running container is lost to that.
+//!
+//! Of Debian's kernel it needs the modules `bridge`, `veth`, `nf_tables`,
+//! `nft_chain_nat`, `nft_ct`, `nft_fib_inet`, `nft_masq` and `nft_nat`, with
+//! what they depend on, loaded before it starts: nothing loads them on demand.
 
 mod addresses;
 mod dns;
