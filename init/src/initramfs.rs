@@ -41,7 +41,7 @@ pub(crate) fn run(_early: &Console) -> Result<Infallible> {
     let console = &Console::open();
     let root = root_hash(&files::read("/proc/cmdline").context("/proc/cmdline")?)?;
     modules::load_all(console, Path::new("/modules"));
-    phases.done("modules", clock::since_boot_ms());
+    phases.done("initramfs modules", clock::since_boot_ms());
     let found = find(&root)?;
     phases.done("disk", clock::since_boot_ms());
     open(&found, &root)?;

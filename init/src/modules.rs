@@ -36,6 +36,10 @@ pub(crate) fn load(directory: &Path, name: &str) -> std::io::Result<()> {
     let file = File::open(directory.join(name))?;
     match rustix::system::finit_module(&file, c"", 0) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
+        // The kernel says ENOENT, which reads as if the file were missing.
+        Err(Errno::NOENT) => Err(std::io::Error::other(
+            "unknown symbol: expected the modules that it needs before it in the order",
+        )),
         Err(errno) => Err(errno.into()),
     }
 }
