@@ -103,10 +103,13 @@ fn file_system(name: &str, mount: &PreparedMount) -> Result<OwnedFd> {
         })?;
     }
     fsconfig_create(&fs).with_context(|| format!("create a {name} file system"))?;
-    let attributes = mount.options.set | mount.options.set_below;
-    // Read-only is set at the end: other mounts may need directories in this one.
-    let attributes =
-        MountAttrFlags::from_bits_retain(attributes as u32) - MountAttrFlags::MOUNT_ATTR_RDONLY;
+    let bits = mount.options.set | mount.options.set_below;
+    let mut attributes = MountAttrFlags::from_bits_retain(bits as u32);
+    if name == "tmpfs" {
+        // Read-only is set at the end: other mounts may need directories in this one. (Not so
+        // for proc and sysfs, where a user namespace may have to ask for it from the start.)
+        attributes -= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .with_context(|| format!("mount a {name} file system"))
 }

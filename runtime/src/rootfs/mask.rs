@@ -12,7 +12,7 @@ use rustix::mount::{
     fsopen,
 };
 
-use super::path::{file_type, locate};
+use super::path::{explain, file_type, locate};
 
 /// Covers paths of the container: directories with an empty read-only tmpfs, anything else
 /// with the null device.
@@ -94,7 +94,7 @@ fn existing(root: impl AsFd, path: &str) -> Result<Option<OwnedFd>> {
     match locate(root, Path::new(path)) {
         Ok(target) => Ok(Some(target)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(errno) => Err(anyhow::Error::from(errno).context(path.to_owned())),
+        Err(errno) => Err(explain(errno, Path::new(path))),
     }
 }
 

@@ -146,7 +146,8 @@ pub(crate) fn file_type(fd: &OwnedFd) -> rustix::io::Result<FileType> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode))
 }
 
-fn explain(errno: Errno, path: &Path) -> anyhow::Error {
+/// Says what is wrong with a path that could not be opened.
+pub(super) fn explain(errno: Errno, path: &Path) -> anyhow::Error {
     let why = match errno {
         Errno::LOOP if is_special(path) => {
             "a symbolic link; /proc, /sys and /dev must be real directories in the image"
