@@ -25,8 +25,13 @@ pub(crate) fn load_all(console: &Console, directory: &Path) {
         }
     };
     for name in names(&order) {
-        if let Err(error) = load(directory, name) {
-            console.say(&format!("module {name}: {error}"));
+        match load(directory, name) {
+            Ok(()) => {}
+            // A driver of what this machine does not have.
+            Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => {
+                console.log("orlop-init", &format!("module {name}: {error}"));
+            }
+            Err(error) => console.say(&format!("module {name}: {error}")),
         }
     }
 }

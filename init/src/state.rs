@@ -190,7 +190,11 @@ fn repair(console: &Console, device: &Path, reason: &str) -> Result<String> {
             Verdict::Again | Verdict::Beyond => {}
         }
     }
-    bail!("e2fsck cannot repair it ({reason}): {}", last.trim())
+    let first = last
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("it says nothing");
+    bail!("e2fsck cannot repair it ({reason}): {}", first.trim())
 }
 
 fn mount(device: &Path) -> Result<()> {
