@@ -14,12 +14,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("{what}: {error}")]
+    #[error("{what}: {source}")]
     Io {
         /// What was being done, and to which file.
         what: String,
-        /// What the system said.
-        error: io::Error,
+        /// What the system said. The message above tells it; the raw name
+        /// keeps it from being told again as the error's own source.
+        r#source: io::Error,
     },
 
     /// Bytes are not those that their digest or size promised.
@@ -100,7 +101,7 @@ impl Error {
     pub(crate) fn io(what: impl Into<String>, error: impl Into<io::Error>) -> Self {
         Self::Io {
             what: what.into(),
-            error: error.into(),
+            source: error.into(),
         }
     }
 
@@ -116,8 +117,8 @@ impl Error {
     pub fn is_no_space(&self) -> bool {
         match self {
             Self::NoSpace { .. } => true,
-            Self::Io { error, .. } => matches!(
-                error.kind(),
+            Self::Io { source, .. } => matches!(
+                source.kind(),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
             ),
             _ => false,

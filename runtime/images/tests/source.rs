@@ -154,7 +154,12 @@ fn what_is_no_layout_says_what_it_is() {
     }
     let error = Source::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("oci-layout"), "{error}");
-    assert!(Source::open(&dir.path().join("missing")).is_err());
+    let error = Source::open(&dir.path().join("missing")).unwrap_err();
+    assert!(error.to_string().contains("No such file"), "{error}");
+    assert!(
+        std::error::Error::source(&error).is_none(),
+        "it would be told twice"
+    );
 }
 
 #[test]
