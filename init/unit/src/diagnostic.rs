@@ -70,16 +70,14 @@ impl Diagnostic {
     /// `colour` adds terminal colours.
     pub fn render(&self, text: Option<&str>, colour: bool) -> String {
         let title = Level::ERROR.primary_title(self.message.as_str());
-        let mut report = match text {
-            Some(text) if self.marks(text) => {
-                let mark = AnnotationKind::Primary.span(self.span.clone());
-                Group::with_title(title).element(
-                    Snippet::source(text)
-                        .path(self.file.as_str())
-                        .annotation(mark),
-                )
-            }
-            Some(_) | None => Group::with_title(title).element(
+        let mut report = match text.and_then(|text| self.line_of(text)) {
+            Some((line, span)) => Group::with_title(title).element(
+                Snippet::source(line)
+                    .line_start(self.line as usize)
+                    .path(self.file.as_str())
+                    .annotation(AnnotationKind::Primary.span(span)),
+            ),
+            None => Group::with_title(title).element(
                 annotate_snippets::Origin::path(self.file.as_str())
                     .line(self.line as usize)
                     .char_column(self.column as usize),
@@ -96,9 +94,18 @@ impl Diagnostic {
         renderer.render(&[report])
     }
 
-    /// Whether the span is one of `text`.
-    fn marks(&self, text: &str) -> bool {
-        !self.span.is_empty() && text.get(self.span.clone()).is_some()
+    /// The line of `text` where the span begins, and what of the span lies on it. `None` when the
+    /// span is none of this text's, or when the line is too long to be shown.
+    fn line_of<'t>(&self, text: &'t str) -> Option<(&'t str, Range<usize>)> {
+        const MAX_SHOWN_BYTES: usize = 500;
+        if self.span.is_empty() || text.get(self.span.clone()).is_none() {
+            return None;
+        }
+        let start = text[..self.span.start].rfind('\n').map_or(0, |at| at + 1);
+        let line = text[start..].lines().next()?;
+        let begin = self.span.start - start;
+        let end = (self.span.end - start).min(line.len());
+        (begin < end && line.len() <= MAX_SHOWN_BYTES).then_some((line, begin..end))
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod decode;
 mod field;
+mod place;
 mod section;
 
 use std::cell::RefCell;
@@ -13,6 +14,7 @@ use std::ops::Range;
 
 pub(crate) use decode::decode;
 pub(crate) use field::Field;
+use place::Places;
 pub(crate) use section::Section;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -23,6 +25,9 @@ use crate::{Diagnostic, Position};
 
 /// Most errors that one file reports; past that only their number is said.
 const MAX_DIAGNOSTICS: usize = 100;
+
+/// Most entries in one array, or in one table whose keys are the user's own.
+const MAX_ITEMS: usize = 1024;
 
 /// The tables that a kind of file has, each with its keys.
 pub(crate) struct Catalogue {
@@ -54,10 +59,9 @@ impl Catalogue {
 pub(crate) struct Source<'t> {
     file: &'t str,
     text: &'t str,
-    /// Byte offset of each line's beginning.
-    lines: Vec<usize>,
+    places: Places<'t>,
     catalogue: &'static Catalogue,
-    found: RefCell<Vec<Diagnostic>>,
+    found: RefCell<Found>,
     spans: RefCell<Spans>,
     /// Line of the first syntax error: nothing from there on can be judged.
     broken_from: Option<u32>,
@@ -70,25 +74,25 @@ impl<'t> Source<'t> {
         text: &'t str,
         catalogue: &'static Catalogue,
     ) -> (Self, Spanned<DeTable<'t>>) {
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
         let mut source = Self {
             file,
             text,
-            lines: lines.collect(),
+            places: Places::new(text),
             catalogue,
             found: RefCell::default(),
             spans: RefCell::default(),
             broken_from: None,
         };
-        let (table, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
-            let span = error.span().unwrap_or(0..0);
-            source.note(
-                span,
-                &Expected::new(format!("not valid TOML: {}", error.message())),
-            );
+        let (table, mut errors) = DeTable::parse_recoverable(text);
+        let span = |error: &toml::de::Error| error.span().unwrap_or(0..0);
+        errors.sort_by_key(|error| span(error).start);
+        let shown = errors.len().min(MAX_DIAGNOSTICS);
+        for error in &errors[..shown] {
+            let message = format!("not valid TOML: {}", error.message());
+            source.note(span(error), &Expected::new(message));
         }
-        source.broken_from = source.found.borrow().iter().map(|d| d.line).min();
+        source.note_dropped(errors.len() - shown);
+        source.broken_from = source.found.borrow().first_line();
         (source, table)
     }
 
@@ -105,7 +109,7 @@ impl<'t> Source<'t> {
     /// Notes an error about `span`. After a syntax error what follows it is not judged, since it
     /// may have been read as something that nobody wrote.
     pub(crate) fn note(&self, span: Range<usize>, refusal: &Expected) {
-        let Position { line, column } = self.position(span.start);
+        let Position { line, column } = self.places.position(span.start);
         if self.broken_from.is_some_and(|broken| line >= broken) {
             return;
         }
@@ -119,49 +123,67 @@ impl<'t> Source<'t> {
         });
     }
 
-    fn remember(&self, path: &str, span: Range<usize>) {
-        let position = self.position(span.start);
-        self.spans.borrow_mut().insert(path, position, span);
+    /// Counts errors that will not be shown.
+    fn note_dropped(&self, count: usize) {
+        self.found.borrow_mut().dropped += count;
     }
 
-    fn position(&self, offset: usize) -> Position {
-        let line = self.lines.partition_point(|start| *start <= offset).max(1);
-        let start = self.lines.get(line - 1).copied().unwrap_or(0);
-        let column = self
-            .text
-            .get(start..offset)
-            .map_or(0, |before| before.chars().count());
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Position {
-            line: count(line),
-            column: count(column + 1),
-        }
+    fn remember(&self, path: &str, span: Range<usize>) {
+        let position = self.places.position(span.start);
+        self.spans.borrow_mut().insert(path, position, span);
     }
 
     /// The value, when nothing was found wrong; else everything that was, in the file's order.
     pub(crate) fn finish<T>(self, value: Option<T>) -> Result<(T, Spans), Vec<Diagnostic>> {
-        let mut found = self.found.into_inner();
+        let found = self.found.into_inner().sorted(self.file);
         match value {
-            Some(value) if found.is_empty() => return Ok((value, self.spans.into_inner())),
+            Some(value) if found.is_empty() => Ok((value, self.spans.into_inner())),
+            // Whoever refuses a value notes why; should one forget, the file is refused all the
+            // same, and says so.
             None if found.is_empty() => {
-                // Whoever refuses a value notes why; should one forget, the file is refused all
-                // the same, and says so.
-                found.push(Diagnostic::whole_file(
-                    self.file,
-                    "the file cannot be used",
-                    None,
-                ));
+                let message = "the file cannot be used";
+                Err(vec![Diagnostic::whole_file(self.file, message, None)])
             }
-            Some(_) | None => {}
+            Some(_) | None => Err(found),
         }
-        found.sort_by(|a, b| (a.position(), &a.message).cmp(&(b.position(), &b.message)));
-        found.dedup();
-        if found.len() > MAX_DIAGNOSTICS {
-            let more = found.len() - MAX_DIAGNOSTICS;
-            found.truncate(MAX_DIAGNOSTICS);
-            let message = format!("{more} more errors are not shown");
-            found.push(Diagnostic::whole_file(self.file, message, None));
+    }
+}
+
+/// The first errors of a file by place, and the number of the others.
+#[derive(Default)]
+struct Found {
+    kept: Vec<Diagnostic>,
+    dropped: usize,
+}
+
+impl Found {
+    fn push(&mut self, diagnostic: Diagnostic) {
+        self.kept.push(diagnostic);
+        // Errors are not found in the file's order, so a few more are kept than are shown, and cut
+        // now and then: a file of nothing but errors takes no more memory than one of a few.
+        if self.kept.len() >= 4 * MAX_DIAGNOSTICS {
+            self.cut();
         }
-        Err(found)
+    }
+
+    fn cut(&mut self) {
+        self.kept
+            .sort_by(|a, b| (a.position(), &a.message).cmp(&(b.position(), &b.message)));
+        self.kept.dedup();
+        self.dropped += self.kept.len().saturating_sub(MAX_DIAGNOSTICS);
+        self.kept.truncate(MAX_DIAGNOSTICS);
+    }
+
+    fn first_line(&self) -> Option<u32> {
+        self.kept.iter().map(|d| d.line).min()
+    }
+
+    fn sorted(mut self, file: &str) -> Vec<Diagnostic> {
+        self.cut();
+        if self.dropped > 0 {
+            let message = format!("{} more errors are not shown", self.dropped);
+            self.kept.push(Diagnostic::whole_file(file, message, None));
+        }
+        self.kept
     }
 }

@@ -159,3 +159,41 @@ proptest! {
         prop_assert_eq!(again, unit);
     }
 }
+
+/// Large files, made to be slow: each is answered, and holds no more than its bounds.
+#[test]
+fn large_files_are_answered_soon() {
+    let fill = |head: &str, part: &dyn Fn(usize) -> String, tail: &str| {
+        let mut text = head.to_owned();
+        let mut n = 0;
+        while text.len() < orlop_unit::MAX_FILE_BYTES / 8 {
+            text.push_str(&part(n));
+            n += 1;
+        }
+        text + tail
+    };
+    let key = |n: usize| format!("k{n}=1,");
+    let image = "container={image=\"a\",";
+    let files = [
+        fill("", &|n| format!("k{n}=1\n"), ""),
+        fill(image, &key, "}"),
+        fill(&format!("{image}environment={{"), &key, "}}"),
+        fill(&format!("{image}ulimits={{"), &key, "}}"),
+        fill(&format!("{image}ports=["), &|_| "1,".to_owned(), "]}"),
+        fill("name=\"", &|_| "ä".to_owned(), "\""),
+        fill("", &|_| "=\n".to_owned(), ""),
+        fill("", &|_| "[[resources.io]]\n".to_owned(), ""),
+    ];
+    for text in files {
+        let started = std::time::Instant::now();
+        feed(text.as_bytes());
+        let found = Unit::parse("web.toml", &text).unwrap_err();
+        assert!(found.len() <= 101);
+        assert!(
+            started.elapsed().as_secs() < 20,
+            "{}: {:?}",
+            &text[..40],
+            started.elapsed()
+        );
+    }
+}

@@ -8,12 +8,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{Section, Source};
+use super::{MAX_ITEMS, Section, Source};
 use crate::expected::{self, Expected, shown};
 use crate::value::duration;
-
-/// Most entries in one array.
-const MAX_ITEMS: usize = 1024;
 
 /// A value of the document. Each reader gives `None` after it has noted why.
 pub(crate) struct Field<'s, 't> {

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
-use super::{Field, Source};
+use super::{Field, MAX_DIAGNOSTICS, MAX_ITEMS, Source};
 use crate::expected::{Expected, shown};
 use crate::suggest;
 
@@ -62,12 +62,27 @@ impl<'s, 't> Section<'s, 't> {
         self.get(key).and_then(|field| field.section())
     }
 
-    /// Every entry: for tables whose keys are the user's own.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'s str, Range<usize>, Field<'s, 't>)> {
-        self.table.iter().map(|(key, value)| {
+    /// Where the key stands, if the table has it.
+    pub(crate) fn key_span(&self, key: &str) -> Option<Range<usize>> {
+        let found = self.table.keys().find(|k| k.get_ref() == key);
+        found.map(Spanned::span)
+    }
+
+    /// Every entry, for tables whose keys are the user's own. Too many are noted and left out.
+    pub(crate) fn entries(&self) -> Vec<(&'s str, Range<usize>, Field<'s, 't>)> {
+        if self.table.len() > MAX_ITEMS {
+            let message = format!(
+                "{} entries are too many; at most {MAX_ITEMS}",
+                self.table.len()
+            );
+            self.refuse(&Expected::new(message));
+            return Vec::new();
+        }
+        let entry = |(key, value): (&'s Spanned<DeString<'t>>, _)| {
             let name: &'s str = key.get_ref();
             (name, key.span(), self.field(name, value))
-        })
+        };
+        self.table.iter().map(entry).collect()
     }
 
     /// Notes an error about the table as a whole.
@@ -83,14 +98,16 @@ impl<'s, 't> Section<'s, 't> {
     /// Notes every key that the catalogue does not have.
     pub(crate) fn close(&self) {
         let known = self.source.catalogue.keys(self.catalogue_path());
-        for key in self
-            .table
-            .keys()
-            .filter(|key| !known.contains(&key.get_ref().as_ref()))
-        {
-            self.source
-                .note(key.span(), &self.unknown(key.get_ref(), known));
+        let unknown = |key: &&Spanned<DeString>| !known.contains(&key.get_ref().as_ref());
+        let mut keys: Vec<_> = self.table.keys().filter(unknown).collect();
+        // Suggesting is the slow part, so it is done only for as many as will be shown.
+        keys.sort_by_key(|key| key.span().start);
+        let shown = keys.len().min(MAX_DIAGNOSTICS);
+        for key in &keys[..shown] {
+            let refusal = self.unknown(key.get_ref(), known);
+            self.source.note(key.span(), &refusal);
         }
+        self.source.note_dropped(keys.len() - shown);
     }
 
     /// `resources.io[3]` is catalogued as `resources.io`.

@@ -77,7 +77,10 @@ pub(super) fn overlay(
     let (source, table) = Source::parse(file, text, &CATALOGUE);
     let root = source.root(&table);
     let mut host = base.clone();
-    for (key, span, _) in root.entries().filter(|(key, ..)| BUILD_ONLY.contains(key)) {
+    for key in BUILD_ONLY {
+        let Some(span) = root.key_span(key) else {
+            continue;
+        };
         let refusal = Expected::new(format!("`{key}` is fixed when the image is built"));
         root.refuse_at(
             span,
