@@ -285,4 +285,14 @@ mod tests {
         }
         assert!(Config::parse(path, "[hosts.demo]\nadress = \"x\"\n").is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_an_address_stays_one(text in "\\PC{0,40}", port in 1_u16..) {
+            if let Ok((host, _)) = address(&text) {
+                let again = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+                proptest::prop_assert_eq!(address(&again).unwrap(), (host, port));
+            }
+        }
+    }
 }

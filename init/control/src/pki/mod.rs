@@ -202,7 +202,7 @@ fn dated(now: Timestamp, days: u32) -> CertificateParams {
 
 #[cfg(test)]
 mod tests {
-    use rustls_pki_types::{CertificateDer, pem::PemObject};
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
 
     use super::*;
 

@@ -43,4 +43,13 @@ mod tests {
             assert_eq!(unit_path(name).as_str(), path, "{name:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn paths_are_valid_and_differ(a in "\\PC{0,20}", b in "\\PC{0,20}") {
+            let (path, other) = (unit_path(&a), unit_path(&b));
+            proptest::prop_assert!(path.as_str().starts_with(UNIT_PATH), "{}", path.as_str());
+            proptest::prop_assert_eq!(a == b, path == other);
+        }
+    }
 }
