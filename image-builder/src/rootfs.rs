@@ -18,7 +18,10 @@ use crate::kernel::modules::Module;
 const HOME: &str = "usr/lib/orlop";
 
 /// Modules that a running host uses; those built in or missing are left out.
+/// ext4 asks for the format of its quota files (`quota_v2`) by a user-space
+/// helper, of which there is none, and refuses to mount the state without.
 pub(crate) const MODULES: &[&str] = &[
+    "quota_v2",
     "overlay",
     "virtio_net",
     "virtio_rng",
