@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use futures_util::stream::BoxStream;
 use orlop_control::types::{
     ApiError, ApplyReport, Desired, Event, ExecRequest, HostStatus, ImageInfo, LastExit, LogLine,
-    LogQuery, Role, ShutdownMode, UnitFile, UnitStatus,
+    LogQuery, ShutdownMode, UnitFile, UnitStatus,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -51,8 +51,6 @@ pub enum Request {
     Exec(String, Reply<ExecTarget>),
     /// The exits that are on record for a unit, oldest first.
     Exits(String, Reply<Vec<LastExit>>),
-    /// What the holder of the host's bus may do, if the unit was given it.
-    BusRole(String, Reply<Option<Role>>),
     /// Stop the containers, then the machine.
     Shutdown(ShutdownMode, Reply<()>),
 }
@@ -176,12 +174,6 @@ impl Handle {
     /// The exits on record for a unit, oldest first: each exactly once.
     pub async fn exits(&self, name: &str) -> Result<Vec<LastExit>, ApiError> {
         self.ask(|reply| Request::Exits(name.to_owned(), reply))
-            .await
-    }
-
-    /// What a unit that was given the host's bus may do there.
-    pub async fn bus_role(&self, unit: &str) -> Result<Option<Role>, ApiError> {
-        self.ask(|reply| Request::BusRole(unit.to_owned(), reply))
             .await
     }
 

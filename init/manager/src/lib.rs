@@ -6,8 +6,17 @@
 
 pub mod api;
 pub mod bus;
+pub mod console;
 pub mod container;
+pub mod core;
+pub mod durable;
 pub mod exec;
 pub mod handle;
+pub mod health;
+pub mod host;
+pub mod init_link;
 pub mod logs;
 pub mod net;
+pub mod paths;
+pub mod run;
+pub mod unit_dirs;

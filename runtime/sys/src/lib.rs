@@ -18,6 +18,7 @@ pub mod loopback;
 pub mod mount;
 pub mod namespace;
 pub mod overlay;
+pub mod pass;
 pub mod seccomp;
 pub mod signal;
 pub mod signals;

@@ -1,4 +1,304 @@
 //! Containers: what a unit becomes when it runs.
+//!
+//! The operations here take long and run in tasks of their own, one at a time
+//! for each unit. They decide nothing: the owner task says what to do and
+//! hears what came of it.
 
+pub mod config;
+pub mod files;
 pub mod id;
+pub mod ids;
+pub mod image;
+pub mod rootfs;
+pub mod runtime;
+pub mod stdio;
 pub mod user;
+
+use std::io::{Error, Result};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use orlop_images::store::StoredImage;
+use orlop_unit::{Network as NetworkMode, Unit};
+use rustix::process::Pid;
+
+use crate::net::Network;
+use crate::paths::Paths;
+use config::Bind;
+use files::Address;
+use runtime::Runtime;
+
+/// What operations work with; clones share it.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// Where everything is.
+    pub paths: Arc<Paths>,
+    /// The runtime.
+    pub runtime: Runtime,
+    /// The network; none in tests without one.
+    pub network: Option<Arc<Network>>,
+    /// The images.
+    pub images: image::Images,
+    /// The id ranges.
+    pub ranges: Arc<Mutex<ids::Ranges>>,
+}
+
+/// A container that is ready to be created.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The manager's ends of its output.
+    pub fifos: [OwnedFd; 2],
+    /// The signal that its image wants to be stopped with.
+    pub stop_signal: Option<String>,
+    /// The id of its image.
+    pub image_id: String,
+    lock: OwnedFd,
+    dir: PathBuf,
+}
+
+/// Whether a unit's container is on the bridge.
+pub fn on_bridge(unit: &Unit) -> bool {
+    match unit.container.network {
+        NetworkMode::Default => true,
+        NetworkMode::None => false,
+    }
+}
+
+fn pid_of(pid: i32) -> Result<Pid> {
+    Pid::from_raw(pid).ok_or_else(|| Error::other("the runtime named no process"))
+}
+
+impl Tools {
+    /// Makes everything that the container `id` of `unit` needs, up to its
+    /// configuration.
+    pub async fn prepare(&self, unit: Arc<Unit>, id: String) -> Result<Prepared> {
+        let dir = self.paths.container(&id);
+        std::fs::create_dir_all(&dir)?;
+        let lock = Runtime::lock(&dir).await?;
+        let tools = self.clone();
+        tokio::task::spawn_blocking(move || tools.build(&unit, &dir, lock))
+            .await
+            .map_err(Error::other)?
+    }
+
+    fn build(&self, unit: &Unit, dir: &Path, lock: OwnedFd) -> Result<Prepared> {
+        let name = unit.name.as_str();
+        let image = self.images.find(unit.container.image.as_str())?;
+        let base = self
+            .ranges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reserve(name)?;
+        let user = self.user(unit, &image)?;
+        let address = match &self.network {
+            Some(network) if on_bridge(unit) => Some(Address {
+                own: network.reserve(name).map_err(Error::other)?,
+                gateway: network.gateway(),
+            }),
+            Some(_) | None => None,
+        };
+        let map = rootfs::IdMap::new(base)?;
+        let mut binds = files::names(dir, &config::hostname(unit), address, base)?;
+        binds.extend(files::volumes(&self.paths, dir, unit, &image.rootfs, &map)?);
+        binds.extend(files::secrets(&self.paths, dir, unit, &user, base)?);
+        binds.extend(self.bus(unit));
+        let missing = mount_points(unit, &binds, &image.rootfs);
+        let upper = self.paths.upper_dir(name);
+        let upper = (!unit.container.read_only).then_some(upper.as_path());
+        if let Some(upper) = upper {
+            fresh_upper(upper, &image.id)?;
+        }
+        rootfs::mount(dir, &image.rootfs, &map, base, upper, &missing)?;
+        let spec = config::build(&config::Inputs {
+            unit,
+            image: &image.config,
+            user: &user,
+            rootfs: &dir.join("rootfs"),
+            base,
+            binds: &binds,
+            devices: &files::devices(unit)?,
+            io: &files::io_devices(unit)?,
+        })
+        .map_err(Error::other)?;
+        std::fs::write(dir.join("config.json"), serde_json::to_vec(&spec)?)?;
+        let fifos = stdio::make(dir, base + user.uid, base + user.gid)?;
+        let image_config = image.config.config().as_ref();
+        Ok(Prepared {
+            fifos,
+            stop_signal: image_config.and_then(|config| config.stop_signal().clone()),
+            image_id: image.id,
+            lock,
+            dir: dir.to_owned(),
+        })
+    }
+
+    fn user(&self, unit: &Unit, image: &StoredImage) -> Result<user::Ids> {
+        let from_image = image.config.config().as_ref();
+        let from_image = from_image.and_then(|config| config.user().clone());
+        let wanted = match &unit.container.user {
+            Some(user) => user.to_string(),
+            None => from_image.unwrap_or_default(),
+        };
+        let ids = user::resolve(&image.rootfs, &wanted)
+            .map_err(|error| Error::other(format!("container.user {wanted:?}: {error}")))?;
+        if ids.uid >= ids::COUNT || ids.gid >= ids::COUNT {
+            return Err(Error::other(format!(
+                "user {wanted:?} is {}:{}; a container has the ids 0 to {}",
+                ids.uid,
+                ids.gid,
+                ids::COUNT - 1
+            )));
+        }
+        Ok(ids)
+    }
+
+    fn bus(&self, unit: &Unit) -> Option<Bind> {
+        // The directory, not the socket: a new manager makes another socket.
+        unit.container.host_bus.map(|role| Bind {
+            source: self.paths.bus_dir(role.as_str()),
+            target: "/run/orlop".to_owned(),
+            read_only: true,
+        })
+    }
+
+    /// Creates the container; its process waits. Returns pid and start time.
+    pub async fn create(&self, id: &str, prepared: &Prepared) -> Result<(i32, u64)> {
+        let output = stdio::container_ends(&prepared.dir)?;
+        let pid = self
+            .runtime
+            .create(&prepared.dir, id, output, &prepared.lock)
+            .await?;
+        let start = runtime::start_time(pid)
+            .ok_or_else(|| Error::other("the container's process ended at once"))?;
+        Ok((pid, start))
+    }
+
+    /// Connects a created container and lets it run.
+    pub async fn start(&self, unit: &Unit, id: &str, pid: i32, prepared: &Prepared) -> Result<()> {
+        self.connect(unit, pid).await?;
+        self.runtime.start(id, &prepared.lock).await
+    }
+
+    async fn connect(&self, unit: &Unit, pid: i32) -> Result<()> {
+        match &self.network {
+            Some(network) if on_bridge(unit) => {
+                let name = unit.name.as_str();
+                let attached = network
+                    .attach(name, pid_of(pid)?, &unit.container.ports)
+                    .await;
+                attached.map_err(Error::other)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes a running container of an earlier manager over.
+    pub async fn adopt(&self, unit: &Unit, pid: i32) -> Result<()> {
+        match &self.network {
+            Some(network) if on_bridge(unit) => {
+                let name = unit.name.as_str();
+                network.reserve(name).map_err(Error::other)?;
+                let adopted = network
+                    .adopt(name, pid_of(pid)?, &unit.container.ports)
+                    .await;
+                adopted.map_err(Error::other)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What there is of a container, once no call for it is under way.
+    pub async fn look(&self, id: &str) -> Result<Option<runtime::Found>> {
+        let dir = self.paths.container(id);
+        std::fs::create_dir_all(&dir)?;
+        let lock = Runtime::lock(&dir).await?;
+        self.runtime.state(id, &lock).await
+    }
+
+    /// Lets a created container run, without having prepared it.
+    pub async fn resume(&self, unit: &Unit, id: &str, pid: i32) -> Result<()> {
+        let lock = Runtime::lock(&self.paths.container(id)).await?;
+        self.adopt(unit, pid).await?;
+        self.runtime.start(id, &lock).await
+    }
+
+    /// Sends a signal to a container.
+    pub async fn signal(&self, id: &str, signal: i32, all: bool) -> Result<()> {
+        let lock = Runtime::lock(&self.paths.container(id)).await?;
+        self.runtime.kill(id, signal, all, &lock).await
+    }
+
+    /// Gives back all that a container held. Can be done over and over.
+    pub async fn clean(&self, unit: &str, id: &str) -> Result<()> {
+        let dir = self.paths.container(id);
+        if dir.exists() {
+            let lock = Runtime::lock(&dir).await?;
+            self.runtime.delete(id, &lock).await?;
+            rootfs::unmount_below(&dir)?;
+        }
+        if let Some(network) = &self.network {
+            network.detach(unit).await.map_err(Error::other)?;
+        }
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Gives back what a container held that belongs to no unit.
+    pub async fn clean_stranger(&self, id: &str) -> Result<()> {
+        let dir = self.paths.container(id);
+        let lock = Runtime::lock(&dir).await?;
+        self.runtime.delete(id, &lock).await?;
+        rootfs::unmount_below(&dir)?;
+        std::fs::remove_dir_all(&dir)
+    }
+
+    /// Gives back what a unit held beyond its containers.
+    pub fn forget(&self, unit: &str) -> Result<()> {
+        if let Some(network) = &self.network {
+            network.release(unit);
+        }
+        for dir in [self.paths.upper_dir(unit), self.paths.logs(unit)] {
+            match std::fs::remove_dir_all(&dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        // Last: the ids must not go to another unit while files have them.
+        let mut ranges = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
+        ranges.release(unit)
+    }
+}
+
+/// What a unit wrote belongs to the image that it wrote over.
+fn fresh_upper(dir: &Path, image: &str) -> Result<()> {
+    let mark = dir.join("image");
+    match std::fs::read_to_string(&mark) {
+        Ok(of) if of == image => Ok(()),
+        Ok(_) | Err(_) => {
+            if dir.exists() {
+                std::fs::remove_dir_all(dir)?;
+            }
+            std::fs::create_dir_all(dir)?;
+            crate::durable::replace(&mark, image.as_bytes(), true)
+        }
+    }
+}
+
+/// The mount points that the image lacks; `true` for directories.
+fn mount_points(unit: &Unit, binds: &[Bind], image: &Path) -> Vec<(String, bool)> {
+    let usual = ["/proc", "/dev", "/sys"].map(|path| (path.to_owned(), true));
+    let tmpfs = unit.container.tmpfs.iter();
+    let tmpfs = tmpfs.map(|tmpfs| (tmpfs.target.clone(), true));
+    let binds = binds
+        .iter()
+        .map(|bind| (bind.target.clone(), bind.source.is_dir()));
+    usual
+        .into_iter()
+        .chain(tmpfs)
+        .chain(binds)
+        .filter(|(path, _)| files::in_image(image, path).is_none())
+        .collect()
+}

@@ -167,7 +167,6 @@ async fn answer(mut requests: mpsc::Receiver<Request>, runtime: PathBuf, dir: Pa
             Request::Exits(name, reply) => {
                 drop(reply.send(named(&name, state).map(|_| Vec::new())));
             }
-            Request::BusRole(_, reply) => drop(reply.send(Ok(None))),
             Request::Shutdown(_, reply) => drop(reply.send(Ok(()))),
         }
     }

@@ -1,0 +1,119 @@
+//! The status screen: what an operator who stands before the machine sees.
+//!
+//! It is drawn anew when something has changed, never otherwise, so that a
+//! serial line stays quiet. Each change of a unit is also one plain line, for
+//! whoever reads a log of the console.
+
+mod screen;
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use orlop_control::types::{Event, EventKind, HealthState, UnitState};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::handle::Handle;
+
+/// How often the screen is compared with how things are without an event.
+const SLOW: Duration = Duration::from_secs(5);
+/// Changes within so long are drawn together.
+const CALM: Duration = Duration::from_millis(200);
+
+/// Shows the host on `path` for as long as the manager runs. With `screen`
+/// the screen is drawn; the lines come in any case.
+pub async fn show(handle: Handle, path: &Path, screen: bool, api_port: Option<u16>) {
+    let Ok(mut console) = OpenOptions::new()
+        .write(true)
+        .custom_flags(i32::try_from(rustix::fs::OFlags::NOCTTY.bits()).unwrap_or(0))
+        .open(path)
+    else {
+        return;
+    };
+    let mut events = handle.events();
+    let mut drawn = String::new();
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Ok(event) => {
+                    say(&mut console, &event, !drawn.is_empty());
+                    drawn.clear();
+                    // What follows at once is said before it is drawn.
+                    while let Ok(Ok(event)) = tokio::time::timeout(CALM, events.recv()).await {
+                        say(&mut console, &event, false);
+                    }
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+            () = tokio::time::sleep(SLOW) => {}
+        }
+        if screen {
+            draw(&mut console, &handle, &mut drawn, api_port).await;
+        }
+    }
+}
+
+async fn draw(console: &mut File, handle: &Handle, drawn: &mut String, api_port: Option<u16>) {
+    let (Ok(host), Ok(units)) = (handle.status().await, handle.units().await) else {
+        return;
+    };
+    let (rows, cols) = size(console);
+    let next = screen::render(&host, &units, api_port, rows, cols);
+    if next != *drawn {
+        // Home, then each line cleared to its end, then all below: no flicker.
+        let lines = next.replace('\n', "\x1b[K\r\n");
+        let _ = console.write_all(format!("\x1b[H{lines}\x1b[J").as_bytes());
+        *drawn = next;
+    }
+}
+
+fn size(console: &File) -> (usize, usize) {
+    match rustix::termios::tcgetwinsize(console) {
+        Ok(size) if size.ws_row >= 5 && size.ws_col >= 20 => {
+            (usize::from(size.ws_row), usize::from(size.ws_col))
+        }
+        Ok(_) | Err(_) => (25, 80),
+    }
+}
+
+fn say(console: &mut File, event: &Event, over_screen: bool) {
+    if let Some(line) = line(event) {
+        // Below the screen, so that a line of the screen is not half of this one.
+        let start = if over_screen { "\x1b[999;1H\r\n" } else { "" };
+        let line = screen::printable(&line);
+        let _ = console.write_all(format!("{start}\r\x1b[Korlop: {line}\r\n").as_bytes());
+    }
+}
+
+/// The plain line for an event, if it has one.
+fn line(event: &Event) -> Option<String> {
+    match &event.kind {
+        EventKind::UnitState {
+            unit,
+            state,
+            reason,
+        } => Some(match (state, reason) {
+            (UnitState::Running, None) => format!("{unit}: running"),
+            (state, Some(reason)) => format!("{unit}: {state} ({reason})"),
+            (state, None) => format!("{unit}: {state}"),
+        }),
+        EventKind::UnitHealth { unit, health } => match health {
+            HealthState::Starting => None,
+            HealthState::Healthy | HealthState::Unhealthy => {
+                Some(format!("{unit}: running ({})", health.as_str()))
+            }
+        },
+        EventKind::UnitExit { unit, exit } => Some(match (exit.code, exit.signal) {
+            (Some(code), _) => format!("{unit}: exited with code {code}"),
+            (None, Some(signal)) => format!("{unit}: killed by signal {signal}"),
+            (None, None) => format!("{unit}: ended unseen"),
+        }),
+        EventKind::UnitRemoved { unit } => Some(format!("{unit}: removed")),
+        EventKind::ImageLoaded { reference } => Some(format!("image {reference} loaded")),
+        EventKind::Shutdown { mode: _ } => Some("going down".to_owned()),
+        EventKind::Dropped { count: _ } => None,
+    }
+}

@@ -1,0 +1,207 @@
+//! What of the host a container sees besides its image: name files, secrets,
+//! volumes, devices.
+
+use std::io::{Error, Result};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use orlop_unit::{Mount, Unit, VolumeSource};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::mount::{MountFlags, mount};
+
+use super::config::{Bind, DeviceNode, IoNumbers};
+use super::rootfs::{self, IdMap};
+use super::user::Ids;
+use crate::paths::Paths;
+
+/// The largest secret, in bytes.
+const SECRET_MAX: usize = 1 << 20;
+
+/// The container's place on the network, if it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// Its own address.
+    pub own: Ipv4Addr,
+    /// The host's, where the name server answers.
+    pub gateway: Ipv4Addr,
+}
+
+/// Writes `/etc/hosts`, `/etc/resolv.conf` and `/etc/hostname`.
+pub fn names(dir: &Path, hostname: &str, address: Option<Address>, base: u32) -> Result<Vec<Bind>> {
+    let mut hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost\n".to_owned();
+    let mut resolv = String::new();
+    match address {
+        Some(Address { own, gateway }) => {
+            hosts.push_str(&format!("{own}\t{hostname}\n{gateway}\thost.internal\n"));
+            resolv.push_str(&format!("nameserver {gateway}\noptions ndots:0\n"));
+        }
+        None => hosts.push_str(&format!("127.0.1.1\t{hostname}\n")),
+    }
+    let files = [
+        ("hosts", hosts),
+        ("resolv.conf", resolv),
+        ("hostname", format!("{hostname}\n")),
+    ];
+    let mut binds = Vec::new();
+    for (name, text) in files {
+        let source = dir.join(name);
+        std::fs::write(&source, text)?;
+        chown(&source, Some(base), Some(base))?;
+        binds.push(Bind {
+            source,
+            target: format!("/etc/{name}"),
+            read_only: false,
+        });
+    }
+    Ok(binds)
+}
+
+/// Puts the unit's secrets into a file system in memory, readable by the
+/// container's user only.
+pub fn secrets(
+    paths: &Paths,
+    dir: &Path,
+    unit: &Unit,
+    user: &Ids,
+    base: u32,
+) -> Result<Option<Bind>> {
+    if unit.container.secrets.is_empty() {
+        return Ok(None);
+    }
+    let place = dir.join("secrets");
+    std::fs::create_dir_all(&place)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("tmpfs", &place, "tmpfs", flags, Some(c"mode=0755,size=16m"))?;
+    let (uid, gid) = (Some(base + user.uid), Some(base + user.gid));
+    for name in &unit.container.secrets {
+        let bytes =
+            crate::durable::read_bounded(&paths.secret(name), SECRET_MAX).map_err(|error| {
+                Error::new(
+                    error.kind(),
+                    format!("secret {name:?} cannot be read: {error}"),
+                )
+            })?;
+        if bytes.len() > SECRET_MAX {
+            return Err(Error::other(format!(
+                "secret {name:?} is larger than {SECRET_MAX} bytes"
+            )));
+        }
+        let file = place.join(name);
+        std::fs::write(&file, bytes)?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o400))?;
+        chown(&file, uid, gid)?;
+    }
+    Ok(Some(Bind {
+        source: place,
+        target: "/run/secrets".to_owned(),
+        read_only: true,
+    }))
+}
+
+/// Mounts the unit's volumes below `dir`, through the container's ids.
+pub fn volumes(
+    paths: &Paths,
+    dir: &Path,
+    unit: &Unit,
+    image: &Path,
+    map: &IdMap,
+) -> Result<Vec<Bind>> {
+    let mut binds = Vec::new();
+    for (number, volume) in unit.container.volumes.iter().enumerate() {
+        let source = match &volume.source {
+            VolumeSource::Named(name) => {
+                let source = paths.volume(name);
+                make_volume(&source, volume, image)?;
+                source
+            }
+            VolumeSource::HostPath(path) => paths.host(Path::new(path)),
+        };
+        let place = dir.join("volumes").join(number.to_string());
+        std::fs::create_dir_all(dir.join("volumes"))?;
+        rootfs::bind(&source, &place, map, volume.read_only)?;
+        binds.push(Bind {
+            source: place,
+            target: volume.target.clone(),
+            read_only: volume.read_only,
+        });
+    }
+    Ok(binds)
+}
+
+/// A new volume belongs to whom the directory in the image belongs to that it
+/// is mounted on, so that a service that is not root can write to it.
+fn make_volume(source: &Path, volume: &Mount, image: &Path) -> Result<()> {
+    if source.is_dir() {
+        return Ok(());
+    }
+    let beside = source.with_extension("new");
+    std::fs::create_dir_all(&beside)?;
+    if let Some(metadata) = in_image(image, &volume.target) {
+        chown(&beside, Some(metadata.uid()), Some(metadata.gid()))?;
+        let mode = std::fs::Permissions::from_mode(metadata.mode() & 0o7777);
+        std::fs::set_permissions(&beside, mode)?;
+    }
+    std::fs::rename(&beside, source)?;
+    match source.parent() {
+        Some(parent) => crate::durable::sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+/// What the image has at a path, not leaving the image.
+pub fn in_image(image: &Path, path: &str) -> Option<std::fs::Metadata> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = openat(CWD, image, flags | OFlags::DIRECTORY, Mode::empty()).ok()?;
+    let inside = path.trim_start_matches('/');
+    let found = openat2(root, inside, flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
+    std::fs::File::from(found).metadata().ok()
+}
+
+/// The numbers of the devices that the unit names.
+pub fn devices(unit: &Unit) -> Result<Vec<DeviceNode>> {
+    let mut nodes = Vec::new();
+    for device in &unit.container.devices {
+        let metadata = std::fs::metadata(&device.host).map_err(|error| {
+            Error::new(error.kind(), format!("device {}: {error}", device.host))
+        })?;
+        let kind = metadata.file_type();
+        let kind = match (kind.is_char_device(), kind.is_block_device()) {
+            (true, _) => 'c',
+            (false, true) => 'b',
+            (false, false) => return Err(Error::other(format!("{} is no device", device.host))),
+        };
+        nodes.push(DeviceNode {
+            path: device.container.clone(),
+            kind,
+            major: rustix::fs::major(metadata.rdev()),
+            minor: rustix::fs::minor(metadata.rdev()),
+            access: match (device.read, device.write) {
+                (true, true) => "rw",
+                (true, false) => "r",
+                (false, true) => "w",
+                (false, false) => "",
+            }
+            .to_owned(),
+        });
+    }
+    Ok(nodes)
+}
+
+/// The numbers of the devices whose io the unit limits.
+pub fn io_devices(unit: &Unit) -> Result<Vec<IoNumbers>> {
+    let mut numbers = Vec::new();
+    for limit in &unit.resources.io {
+        let metadata = std::fs::metadata(&limit.device).map_err(|error| {
+            Error::new(error.kind(), format!("device {}: {error}", limit.device))
+        })?;
+        if !metadata.file_type().is_block_device() {
+            return Err(Error::other(format!("{} is no block device", limit.device)));
+        }
+        numbers.push(IoNumbers {
+            major: rustix::fs::major(metadata.rdev()),
+            minor: rustix::fs::minor(metadata.rdev()),
+        });
+    }
+    Ok(numbers)
+}

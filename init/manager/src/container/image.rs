@@ -1,0 +1,134 @@
+//! The images that units can use: baked into the host, and loaded.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use orlop_control::types::{ApiError, ImageInfo};
+use orlop_images::source::{Options, Source, host_architecture};
+use orlop_images::store::{Store, StoredImage};
+
+use crate::paths::Paths;
+
+/// Both stores, the loaded images first: a loaded image takes the place of a
+/// baked one with the same name.
+#[derive(Debug, Clone)]
+pub struct Images {
+    baked: Arc<Store>,
+    loaded: Arc<Store>,
+    spool: PathBuf,
+}
+
+impl Images {
+    /// The host's stores.
+    pub fn new(paths: &Paths) -> Images {
+        let [baked, loaded] = paths.image_stores();
+        Images {
+            baked: Arc::new(Store::open(baked)),
+            loaded: Arc::new(Store::open(loaded)),
+            spool: paths.state().join("spool"),
+        }
+    }
+
+    /// Takes away what interrupted loads left.
+    pub fn sweep(&self) -> Result<(), orlop_images::Error> {
+        let _ = std::fs::remove_dir_all(&self.spool);
+        self.loaded.sweep().map(|_| ())
+    }
+
+    /// The image of that name, or why there is none.
+    pub fn find(&self, reference: &str) -> std::io::Result<StoredImage> {
+        let mut problem = None;
+        for store in [&self.loaded, &self.baked] {
+            match store.find(reference) {
+                Ok(Some(image)) => return Ok(image),
+                Ok(None) => {}
+                Err(error) => problem = Some(error),
+            }
+        }
+        Err(match problem {
+            Some(error) => std::io::Error::other(format!("image {reference:?}: {error}")),
+            None => std::io::Error::new(
+                std::io::ErrorKind::NotFound,
+                format!(
+                    "image {reference:?} is not on this host; load it with `orlop load FILE`, \
+                     or name one that `orlop images` lists"
+                ),
+            ),
+        })
+    }
+
+    /// All of them. `used_by` names the units that use a reference.
+    pub fn list(&self, used_by: impl Fn(&str) -> Vec<String>) -> Result<Vec<ImageInfo>, ApiError> {
+        let mut images: Vec<ImageInfo> = Vec::new();
+        for (store, baked) in [(&self.loaded, false), (&self.baked, true)] {
+            let entries = store
+                .list()
+                .map_err(|error| ApiError::internal(error.to_string()))?;
+            for entry in entries {
+                if images
+                    .iter()
+                    .any(|image| image.reference == entry.reference)
+                {
+                    continue;
+                }
+                images.push(ImageInfo {
+                    used_by: used_by(&entry.reference),
+                    reference: entry.reference,
+                    id: entry.id,
+                    digest: entry.digest,
+                    architecture: entry.architecture,
+                    size: entry.size,
+                    created: entry.created,
+                    baked,
+                });
+            }
+        }
+        images.sort_by(|a, b| a.reference.cmp(&b.reference));
+        Ok(images)
+    }
+
+    /// Takes all images of an archive into the store. It takes long: not for
+    /// the owner task. Returns their references.
+    pub fn load(&self, archive: &std::path::Path) -> Result<Vec<String>, ApiError> {
+        let io = |error: std::io::Error| storage_error(error.kind(), error.to_string());
+        std::fs::create_dir_all(&self.spool).map_err(io)?;
+        std::fs::create_dir_all(self.loaded.dir()).map_err(io)?;
+        let options = Options {
+            spool_dir: self.spool.clone(),
+            architecture: host_architecture().to_owned(),
+            ..Options::default()
+        };
+        let source = Source::open_with(archive, options).map_err(image_error)?;
+        let mut loaded = Vec::new();
+        for image in source.images() {
+            let image = source
+                .load(image.reference.as_deref())
+                .map_err(image_error)?;
+            let entry = self.loaded.add(&image).map_err(image_error)?;
+            loaded.push(entry.reference);
+        }
+        if loaded.is_empty() {
+            return Err(ApiError::invalid("the archive holds no image"));
+        }
+        Ok(loaded)
+    }
+}
+
+fn storage_error(kind: std::io::ErrorKind, text: String) -> ApiError {
+    match kind {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            ApiError::no_space(format!("no space for the image: {text}"))
+        }
+        _ => ApiError::internal(text),
+    }
+}
+
+fn image_error(error: orlop_images::Error) -> ApiError {
+    match &error {
+        orlop_images::Error::Io {
+            what: _,
+            source: cause,
+        } => storage_error(cause.kind(), error.to_string()),
+        _ => ApiError::new(422, "imageRejected", error.to_string()),
+    }
+}

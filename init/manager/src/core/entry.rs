@@ -1,0 +1,272 @@
+//! A unit as the owner task holds it, and as it is shown.
+
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+use orlop_control::types::{
+    Desired, Diagnostic, HealthState, LastExit, PortStatus, Protocol, UnitState, UnitStatus,
+};
+use orlop_unit::Unit;
+use tokio::sync::watch;
+
+use super::definitions::Definition;
+use super::exits::Recorded;
+use super::record::{Container, Phase};
+use super::state::{Machine, Next, Policy, State};
+use crate::health::Watch;
+use crate::logs::Collector;
+
+/// A unit.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The newest good definition.
+    pub(super) wanted: Option<Definition>,
+    /// The definition that the container was made from.
+    pub(super) current: Option<Definition>,
+    /// What is wrong with its file, if it is not the newest good definition.
+    pub(super) findings: Vec<orlop_unit::Diagnostic>,
+    pub(super) source: String,
+    pub(super) machine: Machine,
+    pub(super) container: Option<Container>,
+    pub(super) collector: Option<Collector>,
+    pub(super) health: Option<HealthState>,
+    pub(super) watch: Option<Watch>,
+    /// Why it failed to start, or what its probe says, or what it waits for.
+    pub(super) problem: Option<String>,
+    pub(super) blockers: Vec<String>,
+    pub(super) last_exit: Option<Recorded>,
+    /// An exit that came before the start was done.
+    pub(super) early_exit: Option<Recorded>,
+    /// For how many looks in a row its process was not there.
+    pub(super) missing: u32,
+    pub(super) address: Option<Ipv4Addr>,
+    pub(super) grown: watch::Sender<u64>,
+    pub(super) dropped: watch::Sender<u64>,
+    /// What was last told to the world.
+    pub(super) shown: Option<(UnitState, Option<HealthState>, Option<String>)>,
+}
+
+impl Entry {
+    pub(super) fn new() -> Entry {
+        Entry {
+            wanted: None,
+            current: None,
+            findings: Vec::new(),
+            source: String::new(),
+            machine: Machine::new(),
+            container: None,
+            collector: None,
+            health: None,
+            watch: None,
+            problem: None,
+            blockers: Vec::new(),
+            last_exit: None,
+            early_exit: None,
+            missing: 0,
+            address: None,
+            grown: watch::Sender::new(0),
+            dropped: watch::Sender::new(0),
+            shown: None,
+        }
+    }
+
+    /// The definition that counts for what is there now.
+    pub(super) fn effective(&self) -> Option<&Definition> {
+        match &self.container {
+            Some(_) => self.current.as_ref().or(self.wanted.as_ref()),
+            None => self.wanted.as_ref(),
+        }
+    }
+
+    /// How the machine is to treat it. Restart and stop settings are the newest.
+    pub(super) fn policy(&self) -> Policy {
+        let unit = self.wanted.as_ref().or(self.current.as_ref());
+        let restart = unit.map(|d| d.unit().restart).unwrap_or_default();
+        let stop = unit.map(|d| d.unit().stop).unwrap_or_default();
+        let ms =
+            |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Policy {
+            restart: restart.policy,
+            backoff_min_ms: ms(restart.backoff_min),
+            backoff_max_ms: ms(restart.backoff_max),
+            stop_timeout_ms: ms(stop.timeout),
+        }
+    }
+
+    /// Whether what requires it may start.
+    pub(super) fn ready(&self) -> bool {
+        match &self.machine.state {
+            State::Running { since: _ } => {
+                let probed = self.effective().is_some_and(|d| d.unit().health.is_some());
+                !probed || self.health == Some(HealthState::Healthy)
+            }
+            State::Stopped
+            | State::Waiting
+            | State::Starting { then: _ }
+            | State::Stopping {
+                kill_at: _,
+                next: _,
+            }
+            | State::Cleaning { next: _ }
+            | State::Backoff { until: _ }
+            | State::Exited(_)
+            | State::Failed
+            | State::Gone => false,
+        }
+    }
+
+    pub(super) fn state(&self) -> UnitState {
+        if self.wanted.is_none() && self.container.is_none() {
+            return UnitState::Rejected;
+        }
+        match &self.machine.state {
+            State::Stopped | State::Gone => UnitState::Stopped,
+            State::Waiting => UnitState::Waiting,
+            State::Starting { then: _ } => UnitState::Starting,
+            State::Running { since: _ } => UnitState::Running,
+            State::Stopping {
+                kill_at: _,
+                next: _,
+            }
+            | State::Cleaning { next: _ } => UnitState::Stopping,
+            State::Backoff { until: _ } => UnitState::Backoff,
+            State::Exited(_) => UnitState::Exited,
+            State::Failed => UnitState::Failed,
+        }
+    }
+
+    /// Why it is not running, or not healthy.
+    pub(super) fn reason(&self) -> Option<String> {
+        let ended = || {
+            let exit = self.last_exit.as_ref();
+            let words = exit.map(|exit| super::state::Exit {
+                code: exit.code,
+                signal: exit.signal,
+            });
+            let killed = exit.is_some_and(|exit| exit.out_of_memory);
+            match (&self.problem, words) {
+                (Some(problem), _) => problem.clone(),
+                (None, Some(exit)) if killed => format!("{}: out of memory", exit.words()),
+                (None, Some(exit)) => exit.words(),
+                (None, None) => "it ended".to_owned(),
+            }
+        };
+        if self.state() == UnitState::Rejected {
+            let first = self.findings.first();
+            return Some(first.map_or_else(
+                || "its file is gone".to_owned(),
+                |finding| format!("{}:{}: {}", finding.file, finding.line, finding.message),
+            ));
+        }
+        match &self.machine.state {
+            State::Stopped | State::Gone => Some(match &self.wanted {
+                Some(definition) if !definition.unit().enabled => {
+                    "its file says enabled = false".to_owned()
+                }
+                Some(_) | None => "stopped by an operator".to_owned(),
+            }),
+            State::Waiting if self.blockers.is_empty() => Some("about to start".to_owned()),
+            State::Waiting => Some(format!("waits for {}", self.blockers.join(", "))),
+            State::Starting { then: _ } => Some("its container is being made".to_owned()),
+            State::Running { since: _ } => match self.health {
+                Some(HealthState::Unhealthy) => self.problem.clone(),
+                Some(HealthState::Starting | HealthState::Healthy) | None => None,
+            },
+            State::Stopping { kill_at, next } => Some(match (kill_at, next) {
+                (Some(_), Next::Remove) => "removed; told to stop".to_owned(),
+                (Some(_), _) => "told to stop".to_owned(),
+                (None, _) => "killed, as it did not stop in time".to_owned(),
+            }),
+            State::Cleaning { next: _ } => Some(ended()),
+            State::Backoff { until: _ } => Some(format!("{}; will be tried again", ended())),
+            State::Exited(_) => Some(ended()),
+            State::Failed => Some(ended()),
+        }
+    }
+
+    pub(super) fn status(&self, name: &str, now_boot_ms: u64) -> UnitStatus {
+        let unit = self.effective().map(Definition::unit);
+        let process = self.container.as_ref().and_then(|c| c.phase.process());
+        let started_at = self.container.as_ref().and_then(|c| match c.phase {
+            Phase::Running {
+                pid: _,
+                start_time: _,
+                started_at_ms,
+            } => Timestamp::from_millisecond(started_at_ms).ok(),
+            Phase::Creating
+            | Phase::Starting {
+                pid: _,
+                start_time: _,
+            } => None,
+        });
+        let retry_at = match self.machine.state {
+            State::Backoff { until } => {
+                let wait = i64::try_from(until.saturating_sub(now_boot_ms)).unwrap_or(i64::MAX);
+                let now = Timestamp::now().as_millisecond();
+                Timestamp::from_millisecond(now.saturating_add(wait)).ok()
+            }
+            _ => None,
+        };
+        UnitStatus {
+            name: name.to_owned(),
+            description: unit.map(|u| u.description.clone()).unwrap_or_default(),
+            desired: if self.machine.wanted() {
+                Desired::Started
+            } else {
+                Desired::Stopped
+            },
+            state: self.state(),
+            health: self.health,
+            reason: self.reason(),
+            diagnostics: self.findings.iter().map(diagnostic).collect(),
+            image: unit
+                .map(|u| u.container.image.as_str().to_owned())
+                .unwrap_or_default(),
+            pid: process.map(|(pid, _)| pid),
+            container_id: self.container.as_ref().map(|c| c.id.clone()),
+            address: self.address,
+            ports: unit.map(ports).unwrap_or_default(),
+            started_at,
+            restarts: self.machine.restarts,
+            retry_at,
+            last_exit: self.last_exit.as_ref().map(last_exit),
+            enabled: self.wanted.as_ref().is_some_and(|d| d.unit().enabled),
+            source: self.source.clone(),
+        }
+    }
+}
+
+/// An exit as it is shown.
+pub(super) fn last_exit(exit: &Recorded) -> LastExit {
+    let at = i64::try_from(exit.at_ms).unwrap_or(i64::MAX);
+    LastExit {
+        code: exit.code,
+        signal: exit.signal,
+        out_of_memory: exit.out_of_memory,
+        at: Timestamp::from_millisecond(at).unwrap_or_default(),
+    }
+}
+
+/// A finding as it is shown.
+pub(super) fn diagnostic(finding: &orlop_unit::Diagnostic) -> Diagnostic {
+    Diagnostic {
+        file: finding.file.clone(),
+        line: finding.line,
+        column: finding.column,
+        message: finding.message.clone(),
+        help: finding.help.clone(),
+    }
+}
+
+fn ports(unit: &Unit) -> Vec<PortStatus> {
+    let port = |port: &orlop_unit::PortMap| PortStatus {
+        host_ip: port.host_ip,
+        host: port.host,
+        container: port.container,
+        protocol: match port.protocol {
+            orlop_unit::Protocol::Tcp => Protocol::Tcp,
+            orlop_unit::Protocol::Udp => Protocol::Udp,
+        },
+    };
+    unit.container.ports.iter().map(port).collect()
+}

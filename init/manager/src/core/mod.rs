@@ -1,0 +1,17 @@
+//! What units are to be, what they are, and how the one gets to the other.
+//!
+//! [`state`] decides, purely; the owner task applies. Everything that a later
+//! manager has to know is in [`record`] and [`exits`] before it is acted on.
+
+pub mod apply;
+pub mod definitions;
+mod entry;
+pub mod exits;
+mod operations;
+pub mod owner;
+pub mod record;
+mod recover;
+mod requests;
+pub mod state;
+
+pub(crate) use owner::now_ms;

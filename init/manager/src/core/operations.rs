@@ -1,0 +1,420 @@
+//! The long work: started here, done in tasks of its own, reported back.
+
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orlop_control::types::{EventKind, HealthState};
+use orlop_handover::ToInit;
+use orlop_unit::{Signal, Unit};
+use tokio::sync::{mpsc, oneshot};
+
+use super::definitions::Definition;
+use super::owner::{Keeping, Owner, Report};
+use super::record::{self, Container, Phase};
+use super::state::{Event, State};
+use crate::container::{Tools, id, stdio};
+use crate::logs::{Limits, collect};
+
+/// The pause before what could not be given back is tried again.
+const CLEAN_AGAIN: Duration = Duration::from_secs(2);
+
+impl Owner {
+    /// Begins to make a unit's container.
+    pub(super) fn create(&mut self, name: &str) {
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        let Some(definition) = entry.wanted.clone() else {
+            return self.start_failed(name, "it has no good unit file");
+        };
+        let container = Container {
+            id: id::new(name),
+            phase: Phase::Creating,
+            stop_signal: None,
+            image_id: String::new(),
+        };
+        let container_id = container.id.clone();
+        entry.current = Some(definition.clone());
+        entry.container = Some(container);
+        entry.health = None;
+        entry.early_exit = None;
+        entry.missing = 0;
+        // On record before anything of it exists.
+        self.save(name);
+        let unit = Arc::new(definition.unit().clone());
+        let start = start(
+            self.tools.clone(),
+            unit,
+            container_id.clone(),
+            self.reports.clone(),
+        );
+        let (reports, name) = (self.reports.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let result = start.await;
+            let report = Report::Started(name, container_id, result);
+            let _ = reports.send(report).await;
+        });
+    }
+
+    pub(super) fn start_failed(&mut self, name: &str, why: &str) {
+        if let Some(entry) = self.units.get_mut(name) {
+            entry.problem = Some(why.to_owned());
+        }
+        self.step(name, Event::StartFailed);
+    }
+
+    pub(super) fn is_current(&self, name: &str, id: &str) -> bool {
+        let container = self.units.get(name).and_then(|e| e.container.as_ref());
+        container.is_some_and(|container| container.id == id)
+    }
+
+    /// Takes what an operation reports.
+    pub(super) fn take(&mut self, report: Report) {
+        match report {
+            Report::Output(unit, id, fifos, reply) => self.keep(unit, id, fifos, reply),
+            Report::Created {
+                unit,
+                id,
+                process: (pid, start_time),
+                stop_signal,
+                image_id,
+                go,
+            } => {
+                if self.is_current(&unit, &id)
+                    && let Some(container) =
+                        self.units.get_mut(&unit).and_then(|e| e.container.as_mut())
+                {
+                    container.phase = Phase::Starting { pid, start_time };
+                    container.stop_signal = stop_signal;
+                    container.image_id = image_id;
+                    self.save(&unit);
+                    let _ = go.send(());
+                }
+                self.sort_unclaimed();
+            }
+            Report::Started(unit, id, result) => {
+                if self.is_current(&unit, &id) {
+                    self.started(&unit, result);
+                }
+                self.sort_unclaimed();
+            }
+            Report::Looked(unit, id, found) => {
+                if self.is_current(&unit, &id) {
+                    self.looked(&unit, found);
+                }
+                self.sort_unclaimed();
+            }
+            Report::Cleaned(unit, id, result) => self.cleaned(&unit, &id, result),
+            Report::Forgotten(unit) => self.forgotten(&unit),
+            Report::Health(unit, id, health, said) => self.health(&unit, &id, health, said),
+            Report::Loaded(references) => self.loaded(references),
+        }
+    }
+
+    /// Has PID 1 keep a container's output, so that it outlives this manager.
+    fn keep(
+        &mut self,
+        unit: String,
+        id: String,
+        fifos: [OwnedFd; 2],
+        reply: oneshot::Sender<Result<(), String>>,
+    ) {
+        let copies: std::io::Result<Vec<OwnedFd>> = fifos.iter().map(OwnedFd::try_clone).collect();
+        match copies {
+            Ok(copies) => {
+                let names = stdio::NAMES.map(str::to_owned).to_vec();
+                let key = id.clone();
+                self.to_init(ToInit::Keep { key, names }, copies);
+                let keeping = Keeping { unit, fifos, reply };
+                self.keeping.insert(id, keeping);
+            }
+            Err(error) => {
+                let _ = reply.send(Err(error.to_string()));
+            }
+        }
+    }
+
+    /// PID 1's answer: only now may the container write.
+    pub(super) fn kept_answer(&mut self, id: &str, result: Result<(), String>) {
+        let Some(Keeping { unit, fifos, reply }) = self.keeping.remove(id) else {
+            return;
+        };
+        let result = result
+            .map_err(|reason| format!("PID 1 does not keep the container's output: {reason}"))
+            .and_then(|()| self.collect(&unit, fifos, true));
+        let _ = reply.send(result);
+    }
+
+    /// Begins to move a container's output to the log.
+    pub(super) fn collect(
+        &mut self,
+        name: &str,
+        fifos: [OwnedFd; 2],
+        fresh: bool,
+    ) -> Result<(), String> {
+        let dir = self.tools.paths.logs(name);
+        let entry = self.units.get_mut(name).ok_or("the unit is gone")?;
+        let total = entry.effective().map(|d| d.unit().logs.max_size.get());
+        let limits = Limits {
+            total: total.unwrap_or(1 << 20),
+        };
+        let (grown, dropped) = (entry.grown.clone(), entry.dropped.clone());
+        let collector = collect(&dir, fifos, limits, fresh, grown, dropped)
+            .map_err(|error| format!("its log cannot be written: {error}"))?;
+        entry.collector = Some(collector);
+        Ok(())
+    }
+
+    /// A start came to an end: the container runs, or what there is of it goes.
+    pub(super) fn started(&mut self, name: &str, result: Result<(), String>) {
+        if let Err(why) = result {
+            return self.start_failed(name, &why);
+        }
+        let address = self.address(name);
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        if let Some(container) = &mut entry.container
+            && let Some((pid, start_time)) = container.phase.process()
+        {
+            container.phase = Phase::Running {
+                pid,
+                start_time,
+                started_at_ms: jiff::Timestamp::now().as_millisecond(),
+            };
+        }
+        entry.problem = None;
+        entry.address = address;
+        let early = entry.early_exit.take();
+        self.step(name, Event::Started);
+        self.watch(name);
+        if let Some(exit) = early {
+            // It is on record and acknowledged already.
+            self.step(
+                name,
+                Event::Exited(super::state::Exit {
+                    code: exit.code,
+                    signal: exit.signal,
+                }),
+            );
+        }
+        self.show(name);
+    }
+
+    /// The unit's address on the bridge.
+    pub(super) fn address(&self, name: &str) -> Option<std::net::Ipv4Addr> {
+        let unit = self.units.get(name)?.effective()?.unit();
+        let network = self.tools.network.as_ref()?;
+        let bridged = crate::container::on_bridge(unit);
+        bridged.then(|| network.reserve(name).ok()).flatten()
+    }
+
+    /// Begins to probe a running container.
+    pub(super) fn watch(&mut self, name: &str) {
+        let (reports, runtime) = (self.reports.clone(), self.tools.runtime.clone());
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        entry.watch = None;
+        entry.health = None;
+        let running = matches!(entry.machine.state, State::Running { since: _ });
+        let wanted = entry.wanted.as_ref().or(entry.current.as_ref());
+        let health = wanted.and_then(|definition| definition.unit().health.clone());
+        if let (true, Some(health), Some(container)) = (running, health, &entry.container) {
+            let target = crate::health::Target {
+                runtime,
+                container: container.id.clone(),
+                address: entry.address,
+            };
+            let (unit, id) = (name.to_owned(), container.id.clone());
+            entry.health = Some(HealthState::Starting);
+            entry.watch = Some(crate::health::watch(health, target, move |health, said| {
+                let report = Report::Health(unit.clone(), id.clone(), health, said);
+                // A full queue loses one change; the next probe that differs
+                // tells again.
+                let _ = reports.try_send(report);
+            }));
+        }
+        self.show(name);
+    }
+
+    /// Probes in the new way when only the probe was changed.
+    pub(super) fn rewatch(&mut self, name: &str, before: Option<&Definition>, after: &Definition) {
+        let old = before.and_then(|definition| definition.unit().health.as_ref());
+        if before.is_some() && old != after.unit().health.as_ref() {
+            self.watch(name);
+        }
+    }
+
+    fn health(&mut self, name: &str, id: &str, health: HealthState, said: Option<String>) {
+        if !self.is_current(name, id) {
+            return;
+        }
+        if let Some(entry) = self.units.get_mut(name) {
+            entry.health = Some(health);
+            entry.problem = said.map(|said| format!("its health check fails: {said}"));
+        }
+        self.show(name);
+    }
+
+    /// Tells a container to end, in its own way.
+    pub(super) fn terminate(&mut self, name: &str) {
+        let entry = self.units.get(name);
+        let unit = entry.and_then(|e| e.effective()).map(Definition::unit);
+        let of_image = entry
+            .and_then(|entry| entry.container.as_ref())
+            .and_then(|container| container.stop_signal.as_deref())
+            .and_then(|signal| Signal::from_str(signal).ok());
+        let own = unit.and_then(|unit| unit.stop.signal);
+        let signal = own.or(of_image).unwrap_or(Signal::TERM);
+        self.signal(name, signal.number(), false);
+    }
+
+    /// Sends a signal to a unit's container.
+    pub(super) fn signal(&self, name: &str, signal: i32, all: bool) {
+        let container = self.units.get(name).and_then(|e| e.container.as_ref());
+        let Some(id) = container.map(|container| container.id.clone()) else {
+            return;
+        };
+        let tools = self.tools.clone();
+        tokio::spawn(async move {
+            if let Err(error) = tools.signal(&id, signal, all).await {
+                // It may have ended by itself; if not, it is killed in time.
+                tracing::debug!("{id} did not get signal {signal}: {error}");
+            }
+        });
+    }
+
+    /// Gives back what a unit's container held.
+    pub(super) fn clean(&mut self, name: &str) {
+        let reports = self.reports.clone();
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        entry.watch = None;
+        entry.health = None;
+        let collector = entry.collector.take();
+        let id = entry
+            .container
+            .as_ref()
+            .map(|container| container.id.clone());
+        let (tools, unit) = (self.tools.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let id = id.unwrap_or_default();
+            // The container's last words first.
+            if let Some(collector) = collector {
+                collector.finish().await;
+            }
+            let result = if id.is_empty() {
+                Ok(())
+            } else {
+                tools.clean(&unit, &id).await
+            };
+            let failed = result.is_err();
+            if failed {
+                tokio::time::sleep(CLEAN_AGAIN).await;
+            }
+            let result = result.map_err(|error| error.to_string());
+            let _ = reports.send(Report::Cleaned(unit, id, result)).await;
+        });
+    }
+
+    fn cleaned(&mut self, name: &str, id: &str, result: Result<(), String>) {
+        if let Err(error) = result {
+            tracing::warn!("what {id} held cannot be given back yet: {error}");
+            return self.clean(name);
+        }
+        if !id.is_empty() {
+            let key = id.to_owned();
+            self.to_init(ToInit::Forget { key }, Vec::new());
+        }
+        if let Some(entry) = self.units.get_mut(name) {
+            entry.container = None;
+            entry.current = None;
+            entry.address = None;
+        }
+        self.sort_unclaimed();
+        self.step(name, Event::Cleaned);
+    }
+
+    /// The unit's file and container are gone; so goes what else it held.
+    pub(super) fn forget(&mut self, name: &str) {
+        let (tools, reports) = (self.tools.clone(), self.reports.clone());
+        let unit = name.to_owned();
+        self.save(name);
+        tokio::spawn(async move {
+            let (worker, of) = (tools.clone(), unit.clone());
+            let done = tokio::task::spawn_blocking(move || worker.forget(&of)).await;
+            if let Ok(Err(error)) = done {
+                tracing::warn!("not all of {unit} could be removed: {error}");
+            }
+            let _ = reports.send(Report::Forgotten(unit)).await;
+        });
+    }
+
+    fn forgotten(&mut self, name: &str) {
+        let gone = |entry: &super::entry::Entry| entry.machine.state == State::Gone;
+        if !self.units.get(name).is_some_and(gone) {
+            return;
+        }
+        self.units.remove(name);
+        record::forget(&self.tools.paths.unit_records(), name);
+        super::exits::forget(&self.tools.paths.exits(), name);
+        let unit = name.to_owned();
+        self.tell(EventKind::UnitRemoved { unit });
+        // Its file may be back by now.
+        self.reload();
+    }
+
+    fn loaded(&mut self, references: Vec<String>) {
+        for reference in references {
+            self.tell(EventKind::ImageLoaded { reference });
+        }
+        for name in self.names_where(|_, e| matches!(e.machine.state, State::Backoff { until: _ }))
+        {
+            self.step(&name, Event::Retry);
+        }
+    }
+}
+
+/// Makes a container and lets it run. The owner hears of each step that has to
+/// be on record before the next one.
+async fn start(
+    tools: Tools,
+    unit: Arc<Unit>,
+    id: String,
+    reports: mpsc::Sender<Report>,
+) -> Result<(), String> {
+    let words = |error: std::io::Error| error.to_string();
+    let prepared = tools
+        .prepare(Arc::clone(&unit), id.clone())
+        .await
+        .map_err(words)?;
+    let gone = "the manager is going down";
+    let name = unit.name.as_str().to_owned();
+    let copies = [0, 1].map(|which: usize| prepared.fifos[which].try_clone());
+    let [stdout, stderr] = copies;
+    let fifos = [stdout.map_err(words)?, stderr.map_err(words)?];
+    let (reply, kept) = oneshot::channel();
+    let report = Report::Output(name.clone(), id.clone(), fifos, reply);
+    reports.send(report).await.map_err(|_| gone)?;
+    kept.await.map_err(|_| gone)??;
+    let process = tools.create(&id, &prepared).await.map_err(words)?;
+    let (go, may_go) = oneshot::channel();
+    let report = Report::Created {
+        unit: name,
+        id: id.clone(),
+        process,
+        stop_signal: prepared.stop_signal.clone(),
+        image_id: prepared.image_id.clone(),
+        go,
+    };
+    reports.send(report).await.map_err(|_| gone)?;
+    may_go.await.map_err(|_| gone)?;
+    tools
+        .start(&unit, &id, process.0, &prepared)
+        .await
+        .map_err(words)
+}

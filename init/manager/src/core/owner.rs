@@ -1,0 +1,547 @@
+//! The owner task: the only one that changes a unit's state.
+//!
+//! It takes one thing at a time from its queues (requests, PID 1, reports of
+//! its own operations, changed unit directories, the clock), steps the unit's
+//! machine, puts the result on record and starts what the machine asks for.
+//! It never waits for an operation.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use orlop_control::types::{Event as Happened, EventKind, HealthState};
+use orlop_handover::{FromInit, ToInit};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::definitions::{self, Declared, Definition};
+use super::entry::Entry;
+use super::exits::Recorded;
+use super::record::{self, Record};
+use super::state::{Action, Event, Exit, State, step};
+use crate::container::Tools;
+use crate::container::runtime::Found;
+use crate::handle::Request;
+use crate::host::Host;
+use crate::init_link::{Incoming, Outgoing};
+
+/// What operations report.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// A container's output is there: have it kept and collected.
+    Output(
+        String,
+        String,
+        [OwnedFd; 2],
+        oneshot::Sender<Result<(), String>>,
+    ),
+    /// A container's process is there, waiting.
+    Created {
+        unit: String,
+        id: String,
+        process: (i32, u64),
+        stop_signal: Option<String>,
+        image_id: String,
+        go: oneshot::Sender<()>,
+    },
+    /// A start came to an end.
+    Started(String, String, Result<(), String>),
+    /// What an earlier manager's container came to.
+    Looked(String, String, Result<Option<Found>, String>),
+    /// What a container held was given back, or not yet.
+    Cleaned(String, String, Result<(), String>),
+    /// What a unit held was given back.
+    Forgotten(String),
+    /// A probe's result changed a container's health.
+    Health(String, String, HealthState, Option<String>),
+    /// An image came into the store.
+    Loaded(Vec<String>),
+}
+
+/// How many reports may wait.
+const REPORTS_MAX: usize = 256;
+/// How often what should be is compared with what is.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The owner's queues.
+#[derive(Debug)]
+pub struct Queues {
+    /// Requests of the interfaces.
+    pub requests: mpsc::Receiver<Request>,
+    /// To PID 1.
+    pub to_init: mpsc::Sender<Outgoing>,
+    /// From PID 1.
+    pub from_init: mpsc::Receiver<Incoming>,
+    /// Changes in the unit directories.
+    pub changes: mpsc::Receiver<()>,
+    /// What happens, for the interfaces.
+    pub events: broadcast::Sender<Happened>,
+}
+
+/// The owner.
+#[derive(Debug)]
+pub struct Owner {
+    pub(super) tools: Tools,
+    pub(super) host: Host,
+    pub(super) units: BTreeMap<String, Entry>,
+    pub(super) events: broadcast::Sender<Happened>,
+    pub(super) to_init: mpsc::Sender<Outgoing>,
+    pub(super) reports: mpsc::Sender<Report>,
+    /// Exits that no container is known for while one is being made.
+    pub(super) unclaimed: Vec<Recorded>,
+    /// Who waits for PID 1 to keep a container's output.
+    pub(super) keeping: HashMap<String, Keeping>,
+    /// What PID 1 kept over from an earlier manager.
+    pub(super) kept: HashMap<String, Vec<OwnedFd>>,
+    pub(super) stopping: bool,
+    pub(super) stopped_told: bool,
+}
+
+/// A container whose output PID 1 is asked to keep.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    pub(super) unit: String,
+    pub(super) fifos: [OwnedFd; 2],
+    pub(super) reply: oneshot::Sender<Result<(), String>>,
+}
+
+impl Owner {
+    /// Runs for as long as PID 1 does.
+    pub async fn run(tools: Tools, host: Host, queues: Queues) -> anyhow::Result<()> {
+        let Queues {
+            mut requests,
+            to_init,
+            mut from_init,
+            mut changes,
+            events,
+        } = queues;
+        let (reports, mut reported) = mpsc::channel(REPORTS_MAX);
+        let mut owner = Owner {
+            tools,
+            host,
+            units: BTreeMap::new(),
+            events,
+            to_init,
+            reports,
+            unclaimed: Vec::new(),
+            keeping: HashMap::new(),
+            kept: HashMap::new(),
+            stopping: false,
+            stopped_told: false,
+        };
+        owner.recover(&mut from_init).await?;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let due = owner.next_due();
+            tokio::select! {
+                message = from_init.recv() => match message {
+                    Some((message, fds)) => owner.hear(message, fds),
+                    None => anyhow::bail!("PID 1 is gone"),
+                },
+                Some(report) = reported.recv() => owner.take(report),
+                Some(request) = requests.recv() => owner.answer(request),
+                Some(()) = changes.recv() => owner.reload(),
+                _ = look.tick() => owner.look_around(),
+                () = until(due) => owner.tick(),
+            }
+            owner.settle();
+        }
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        let machines = self.units.values().map(|entry| &entry.machine);
+        machines.filter_map(|machine| machine.deadline()).min()
+    }
+
+    fn tick(&mut self) {
+        let now = now_ms();
+        let due = |entry: &Entry| entry.machine.deadline().is_some_and(|at| at <= now);
+        let due: Vec<String> = self.names_where(|_, entry| due(entry));
+        for name in due {
+            self.step(&name, Event::Tick);
+        }
+    }
+
+    pub(super) fn names_where(&self, wanted: impl Fn(&str, &Entry) -> bool) -> Vec<String> {
+        let units = self.units.iter();
+        units
+            .filter(|(name, entry)| wanted(name, entry))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Steps one unit, puts it on record and does what follows.
+    pub(super) fn step(&mut self, name: &str, event: Event) {
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        let policy = entry.policy();
+        let (machine, action) = step(entry.machine.clone(), event, now_ms(), policy);
+        entry.machine = machine;
+        match action {
+            Some(Action::Create) => self.create(name),
+            Some(Action::Clean) => {
+                self.save(name);
+                self.clean(name);
+            }
+            Some(Action::Terminate) => {
+                self.save(name);
+                self.terminate(name);
+            }
+            Some(Action::Kill) => {
+                self.save(name);
+                self.signal(name, 9, true);
+            }
+            Some(Action::Forget) => self.forget(name),
+            None => self.save(name),
+        }
+        self.show(name);
+    }
+
+    /// Puts a unit on record. A record that cannot be written is not a reason
+    /// to stop: the containers' own state is still there to recover from.
+    pub(super) fn save(&self, name: &str) {
+        let Some(entry) = self.units.get(name) else {
+            return;
+        };
+        let definition = entry.effective();
+        let record = Record {
+            machine: entry.machine.clone(),
+            container: entry.container.clone(),
+            text: definition.map(|definition| definition.text.to_string()),
+            source: entry.source.clone(),
+            problem: entry.problem.clone(),
+        };
+        if let Err(error) = record::save(&self.tools.paths.unit_records(), name, &record) {
+            tracing::error!("{name} cannot be put on record: {error}");
+        }
+    }
+
+    /// Tells the world, if there is news of a unit.
+    pub(super) fn show(&mut self, name: &str) {
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        let now = (entry.state(), entry.health, entry.reason());
+        let before = entry.shown.replace(now.clone());
+        if before.as_ref() == Some(&now) {
+            return;
+        }
+        let (state, health, reason) = now;
+        let unit = name.to_owned();
+        let health_before = before.as_ref().and_then(|(_, health, _)| *health);
+        if before.is_none_or(|(s, _, r)| (s, r) != (state, reason.clone())) {
+            self.tell(EventKind::UnitState {
+                unit: unit.clone(),
+                state,
+                reason,
+            });
+        }
+        if let Some(health) = health.filter(|health| Some(*health) != health_before) {
+            self.tell(EventKind::UnitHealth { unit, health });
+        }
+    }
+
+    /// Sends an event; nobody listening is no error.
+    pub(super) fn tell(&self, kind: EventKind) {
+        let _ = self.events.send(Happened {
+            time: Timestamp::now(),
+            kind,
+        });
+    }
+
+    /// Sends a message to PID 1.
+    pub(super) fn to_init(&self, message: ToInit, fds: Vec<OwnedFd>) {
+        if let Err(error) = self.to_init.try_send((message, fds)) {
+            // Acks and pongs are asked for again.
+            tracing::error!("a message to PID 1 was dropped: {error}");
+        }
+    }
+
+    fn hear(&mut self, message: FromInit, fds: Vec<OwnedFd>) {
+        match message {
+            FromInit::Ping { seq } => self.to_init(ToInit::Pong { seq }, Vec::new()),
+            FromInit::Exit {
+                pid,
+                start_time,
+                code,
+                signal,
+                at_ms,
+            } => self.exited(Recorded {
+                boot: self.host.boot_id.clone(),
+                pid,
+                start_time,
+                code,
+                signal,
+                out_of_memory: false,
+                at_ms,
+            }),
+            FromInit::KeptOk { key } => self.kept_answer(&key, Ok(())),
+            FromInit::KeepRefused { key, reason } => self.kept_answer(&key, Err(reason)),
+            FromInit::StopContainers { deadline_ms: _ } => self.stopping = true,
+            FromInit::Kept { key, names: _ } => {
+                self.kept.insert(key, fds);
+            }
+            FromInit::Welcome { kept: _ } | FromInit::Ready => {}
+        }
+    }
+
+    /// An exit that PID 1 tells of: its unit's, or one for later, or nobody's.
+    pub(super) fn exited(&mut self, exit: Recorded) {
+        let process = (exit.pid, exit.start_time);
+        let owner = self.units.iter().find(|(_, entry)| {
+            let container = entry.container.as_ref();
+            container.and_then(|container| container.phase.process()) == Some(process)
+        });
+        match owner.map(|(name, _)| name.clone()) {
+            Some(name) => self.claim(&name, exit),
+            None if self.creating() => self.unclaimed.push(exit),
+            None => self.ack(&exit),
+        }
+    }
+
+    fn creating(&self) -> bool {
+        self.units.values().any(|entry| {
+            let container = entry.container.as_ref();
+            container.is_some_and(|container| container.phase.process().is_none())
+        })
+    }
+
+    /// Looks again at the exits that nobody was known for.
+    pub(super) fn sort_unclaimed(&mut self) {
+        for exit in std::mem::take(&mut self.unclaimed) {
+            self.exited(exit);
+        }
+    }
+
+    pub(super) fn ack(&self, exit: &Recorded) {
+        let (pid, start_time) = (exit.pid, exit.start_time);
+        self.to_init(ToInit::Ack { pid, start_time }, Vec::new());
+    }
+
+    /// Records a unit's exit, and only then steps the unit and tells PID 1 to
+    /// forget it.
+    fn claim(&mut self, name: &str, mut exit: Recorded) {
+        exit.out_of_memory = exit.signal == Some(9) && self.out_of_memory(name);
+        let exits = self.tools.paths.exits();
+        let known = match super::exits::record(&exits, name, &exit) {
+            Ok(new) => !new,
+            Err(error) => {
+                // Kept by PID 1 until it is on record; asked for at each look.
+                tracing::error!("the exit of {name} cannot be put on record: {error}");
+                self.unclaimed.push(exit);
+                return;
+            }
+        };
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        entry.last_exit = Some(exit.clone());
+        let words = Exit {
+            code: exit.code,
+            signal: exit.signal,
+        };
+        match &entry.machine.state {
+            State::Running { since: _ }
+            | State::Stopping {
+                kill_at: _,
+                next: _,
+            } => {
+                entry.problem = None;
+                self.step(name, Event::Exited(words));
+            }
+            State::Starting { then: _ } => entry.early_exit = Some(exit.clone()),
+            State::Stopped
+            | State::Waiting
+            | State::Cleaning { next: _ }
+            | State::Backoff { until: _ }
+            | State::Exited(_)
+            | State::Failed
+            | State::Gone => {}
+        }
+        if !known {
+            self.tell(EventKind::UnitExit {
+                unit: name.to_owned(),
+                exit: super::entry::last_exit(&exit),
+            });
+        }
+        self.ack(&exit);
+    }
+
+    fn out_of_memory(&self, name: &str) -> bool {
+        let events = self.tools.paths.cgroup(name).join("memory.events");
+        let text = std::fs::read_to_string(events).unwrap_or_default();
+        text.lines().any(|line| {
+            line.strip_prefix("oom_kill ")
+                .is_some_and(|count| count != "0")
+        })
+    }
+
+    /// Reads the unit directories again and has the units follow.
+    pub(super) fn reload(&mut self) {
+        if self.stopping {
+            return;
+        }
+        let mut declared = definitions::read(&self.tools.paths.unit_dirs());
+        let kept: BTreeMap<String, Definition> = self
+            .units
+            .iter()
+            .filter_map(|(name, entry)| Some((name.clone(), entry.wanted.clone()?)))
+            .collect();
+        let running: BTreeSet<_> = self
+            .units
+            .values()
+            .filter(|entry| entry.container.is_some())
+            .filter_map(|entry| entry.current.as_ref())
+            .map(|definition| definition.unit().name.clone())
+            .collect();
+        definitions::check(&mut declared, &kept, running, self.host.ports());
+        let gone = self.names_where(|name, _| !declared.contains_key(name));
+        for name in gone {
+            self.undeclare(&name);
+        }
+        for (name, declared) in declared {
+            self.declare(&name, declared);
+        }
+    }
+
+    fn undeclare(&mut self, name: &str) {
+        if let Some(entry) = self.units.get_mut(name) {
+            entry.findings.clear();
+            entry.problem = None;
+        }
+        self.step(name, Event::Remove);
+    }
+
+    fn declare(&mut self, name: &str, declared: Declared) {
+        let new = !self.units.contains_key(name);
+        let entry = self.units.entry(name.to_owned()).or_insert_with(Entry::new);
+        match declared {
+            Declared::Bad(source, findings) => {
+                entry.source = source.to_string_lossy().into_owned();
+                entry.findings = findings;
+                self.save(name);
+                self.show(name);
+            }
+            Declared::Good(definition) => {
+                entry.findings.clear();
+                entry.source = definition.source.to_string_lossy().into_owned();
+                let before = entry.wanted.replace(definition.clone());
+                let event = change(new, before.as_ref(), &definition);
+                match event {
+                    Some(event) => self.step(name, event),
+                    None => self.save(name),
+                }
+                self.rewatch(name, before.as_ref(), &definition);
+                self.show(name);
+            }
+        }
+    }
+
+    /// Starts what may start, stops what is to stop, until nothing moves.
+    fn settle(&mut self) {
+        if self.stopping {
+            return self.settle_stopping();
+        }
+        let waiting = self.names_where(|_, entry| entry.machine.state == State::Waiting);
+        for name in waiting {
+            let blockers = self.blockers(&name);
+            let free = blockers.is_empty();
+            if let Some(entry) = self.units.get_mut(&name) {
+                entry.blockers = blockers;
+            }
+            if free {
+                self.step(&name, Event::Ready);
+            } else {
+                self.show(&name);
+            }
+        }
+    }
+
+    fn blockers(&self, name: &str) -> Vec<String> {
+        let Some(definition) = self.units.get(name).and_then(|entry| entry.wanted.as_ref()) else {
+            return vec!["a good unit file".to_owned()];
+        };
+        let unit = definition.unit();
+        let mut blockers = Vec::new();
+        for other in &unit.requires {
+            match self.units.get(other.as_str()) {
+                Some(entry) if entry.ready() => {}
+                Some(entry) => blockers.push(match entry.health {
+                    Some(health) => format!("{other}, which is {}", health.as_str()),
+                    None => format!("{other}, which is {}", entry.state()),
+                }),
+                None => blockers.push(format!("{other}, which does not exist")),
+            }
+        }
+        for other in &unit.after {
+            // Only an order: a unit that is not to run, or cannot, is not waited for.
+            let under_way = self.units.get(other.as_str()).is_some_and(|entry| {
+                let tried = matches!(entry.machine.state, State::Backoff { until: _ });
+                let unwell = entry.health == Some(HealthState::Unhealthy);
+                entry.machine.wanted() && !entry.ready() && !tried && !unwell
+            });
+            if under_way {
+                blockers.push(format!("{other}, which is about to run"));
+            }
+        }
+        blockers
+    }
+
+    /// Whoever is required by others stops after them.
+    fn settle_stopping(&mut self) {
+        let required: BTreeSet<String> = self
+            .units
+            .values()
+            .filter(|entry| entry.container.is_some())
+            .filter_map(|entry| entry.current.as_ref())
+            .flat_map(|definition| definition.unit().requires.iter())
+            .map(|name| name.as_str().to_owned())
+            .collect();
+        let now =
+            self.names_where(|name, entry| entry.container.is_none() || !required.contains(name));
+        for name in now {
+            let wanted = self.units.get(&name).is_some_and(|e| e.machine.wanted());
+            if wanted {
+                self.step(&name, Event::Stop);
+            }
+        }
+        let left = self.units.values().any(|entry| entry.container.is_some());
+        if !left && !self.stopped_told {
+            self.stopped_told = true;
+            self.to_init(ToInit::ContainersStopped, Vec::new());
+        }
+    }
+}
+
+/// What a unit's new definition means to it.
+fn change(new: bool, before: Option<&Definition>, after: &Definition) -> Option<Event> {
+    let unit = after.unit();
+    match before.map(Definition::unit) {
+        None if unit.enabled => Some(Event::Start),
+        None if new => None,
+        None => Some(Event::Stop),
+        Some(old) if old.enabled && !unit.enabled => Some(Event::Stop),
+        Some(old) if !old.enabled && unit.enabled => Some(Event::Start),
+        // How it is watched, restarted and stopped needs no new container.
+        Some(old) if old.container != unit.container || old.resources != unit.resources => {
+            Some(Event::Changed)
+        }
+        Some(_) => None,
+    }
+}
+
+/// Milliseconds of the boot clock.
+pub(crate) fn now_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+async fn until(due: Option<u64>) {
+    match due {
+        Some(at) => tokio::time::sleep(Duration::from_millis(at.saturating_sub(now_ms()))).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,325 @@
+//! Starting, which is recovering: from the records, from PID 1, and from what
+//! the runtime knows, to where things stood.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use orlop_handover::{FromInit, ToInit};
+use tokio::sync::mpsc;
+
+use super::definitions::Definition;
+use super::entry::Entry;
+use super::exits::{self, Recorded};
+use super::owner::{Owner, Report};
+use super::record::{self, Phase, Record};
+use super::state::{Event, Next, State};
+use crate::container::runtime::{Found, start_time};
+use crate::container::stdio;
+use crate::init_link::Incoming;
+
+/// After so many looks at which a container's process was not there, its end
+/// is taken to have gone unseen.
+const MISSING_MAX: u32 = 3;
+
+impl Owner {
+    /// Picks up where the manager before left off, or begins.
+    pub(super) async fn recover(
+        &mut self,
+        from_init: &mut mpsc::Receiver<Incoming>,
+    ) -> anyhow::Result<()> {
+        let exits = self.listen(from_init).await?;
+        if let Err(error) = super::apply::recover(&self.tools.paths.etc()) {
+            tracing::error!("an interrupted apply cannot be finished: {error}");
+        }
+        let records = record::load(&self.tools.paths.unit_records())?;
+        for (name, record) in records {
+            self.restore(&name, record);
+        }
+        self.reload();
+        let left = self.names_where(|_, entry| entry.container.is_some());
+        for name in left {
+            self.resume_collecting(&name);
+            self.investigate(&name);
+        }
+        let gone = self.names_where(|_, entry| entry.machine.state == State::Gone);
+        for name in gone {
+            self.forget(&name);
+        }
+        self.forget_strangers();
+        for exit in exits {
+            self.exited(exit);
+        }
+        self.to_init(ToInit::Running, Vec::new());
+        Ok(())
+    }
+
+    /// Hears what PID 1 has to tell of the past.
+    async fn listen(
+        &mut self,
+        from_init: &mut mpsc::Receiver<Incoming>,
+    ) -> anyhow::Result<Vec<Recorded>> {
+        let mut exits = Vec::new();
+        loop {
+            let Some((message, fds)) = from_init.recv().await else {
+                anyhow::bail!("PID 1 is gone");
+            };
+            match message {
+                FromInit::Ready => return Ok(exits),
+                FromInit::Kept { key, names: _ } => {
+                    self.kept.insert(key, fds);
+                }
+                FromInit::Exit {
+                    pid,
+                    start_time,
+                    code,
+                    signal,
+                    at_ms,
+                } => exits.push(Recorded {
+                    boot: self.host.boot_id.clone(),
+                    pid,
+                    start_time,
+                    code,
+                    signal,
+                    out_of_memory: false,
+                    at_ms,
+                }),
+                FromInit::Ping { seq } => self.to_init(ToInit::Pong { seq }, Vec::new()),
+                FromInit::StopContainers { deadline_ms: _ } => self.stopping = true,
+                FromInit::Welcome { kept: _ }
+                | FromInit::KeptOk { key: _ }
+                | FromInit::KeepRefused { key: _, reason: _ } => {}
+            }
+        }
+    }
+
+    fn restore(&mut self, name: &str, record: Record) {
+        let mut entry = Entry::new();
+        let source = record.source;
+        let definition = record
+            .text
+            .and_then(|text| Definition::parse(Path::new(&source), text.as_bytes()).ok());
+        entry.source = source;
+        entry.wanted = definition.clone();
+        entry.current = record.container.as_ref().and(definition);
+        entry.machine = record.machine;
+        entry.container = record.container;
+        entry.problem = record.problem;
+        let exits = exits::load(&self.tools.paths.exits(), name).unwrap_or_default();
+        entry.last_exit = exits.last().cloned();
+        self.units.insert(name.to_owned(), entry);
+    }
+
+    /// Goes on moving a container's output, from the ends that PID 1 kept.
+    fn resume_collecting(&mut self, name: &str) {
+        let container = self.units.get(name).and_then(|e| e.container.as_ref());
+        let Some(id) = container.map(|container| container.id.clone()) else {
+            return;
+        };
+        let dir = self.tools.paths.container(&id);
+        let kept = self.kept.remove(&id);
+        let fifos = match kept.map(<[OwnedFd; 2]>::try_from) {
+            Some(Ok(fifos)) => Ok(fifos),
+            // Never kept: its making was interrupted before it could write.
+            Some(Err(_)) | None => stdio::open_ends(&dir),
+        };
+        let collecting = fifos
+            .map_err(|error| error.to_string())
+            .and_then(|fifos| self.collect(name, fifos, false));
+        if let Err(error) = collecting {
+            tracing::debug!("{id} has no output to collect: {error}");
+        }
+    }
+
+    /// Finds out what became of a container.
+    fn investigate(&mut self, name: &str) {
+        let Some(entry) = self.units.get(name) else {
+            return;
+        };
+        if let State::Cleaning { next: _ } = entry.machine.state {
+            return self.clean(name);
+        }
+        let Some(container) = &entry.container else {
+            return;
+        };
+        let (unit, id) = (name.to_owned(), container.id.clone());
+        let (tools, reports) = (self.tools.clone(), self.reports.clone());
+        tokio::spawn(async move {
+            let found = tools.look(&id).await.map_err(|error| error.to_string());
+            let _ = reports.send(Report::Looked(unit, id, found)).await;
+        });
+    }
+
+    /// Goes on from what the runtime knows of a container.
+    pub(super) fn looked(&mut self, name: &str, found: Result<Option<Found>, String>) {
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        let found = found.unwrap_or_else(|error| {
+            tracing::warn!("{name}: {error}");
+            None
+        });
+        let status = found.as_ref().map(|found| found.status.as_str());
+        let Some(container) = entry.container.as_ref() else {
+            return;
+        };
+        match (&mut entry.machine.state, container.phase, status) {
+            // Nothing of the image has run: begin again, at once.
+            (State::Starting { then }, Phase::Creating, _) => {
+                then.get_or_insert(Next::Again);
+                self.start_failed(name, "its making was interrupted");
+            }
+            (
+                State::Starting { then: _ },
+                Phase::Starting { pid, start_time: _ },
+                Some("created"),
+            ) => self.go_on(name, pid),
+            // It was let go: whether it runs or has ended, it has started.
+            (State::Starting { then: _ }, _, _) => {
+                self.adopt(name);
+                self.started(name, Ok(()));
+            }
+            (State::Running { since: _ }, _, _) => {
+                self.adopt(name);
+                self.watch(name);
+            }
+            (State::Stopping { kill_at, next: _ }, _, _) => {
+                let killed = kill_at.is_none();
+                self.adopt(name);
+                if killed {
+                    self.signal(name, 9, true);
+                } else {
+                    self.terminate(name);
+                }
+            }
+            (
+                State::Stopped
+                | State::Waiting
+                | State::Cleaning { next: _ }
+                | State::Backoff { until: _ }
+                | State::Exited(_)
+                | State::Failed
+                | State::Gone,
+                _,
+                _,
+            ) => {}
+        }
+    }
+
+    /// Lets a container go that an earlier manager had made.
+    fn go_on(&self, name: &str, pid: i32) {
+        let Some(entry) = self.units.get(name) else {
+            return;
+        };
+        let (Some(container), Some(definition)) = (&entry.container, entry.effective()) else {
+            return;
+        };
+        let (tools, reports) = (self.tools.clone(), self.reports.clone());
+        let (unit, id) = (definition.parsed.clone(), container.id.clone());
+        let name = name.to_owned();
+        tokio::spawn(async move {
+            let result = tools.resume(&unit.value, &id, pid).await;
+            let result = result.map_err(|error| error.to_string());
+            let _ = reports.send(Report::Started(name, id, result)).await;
+        });
+    }
+
+    /// Makes sure that a running container is connected.
+    fn adopt(&mut self, name: &str) {
+        let address = self.address(name);
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        entry.address = address;
+        let process = entry.container.as_ref().and_then(|c| c.phase.process());
+        if let (Some((pid, _)), Some(definition)) = (process, entry.effective()) {
+            let (tools, unit) = (self.tools.clone(), definition.parsed.clone());
+            let name = name.to_owned();
+            tokio::spawn(async move {
+                if let Err(error) = tools.adopt(&unit.value, pid).await {
+                    tracing::warn!("{name} may not be reachable: {error}");
+                }
+            });
+        }
+    }
+
+    /// Containers that no record speaks of are taken away.
+    fn forget_strangers(&mut self) {
+        let known: Vec<&str> = self
+            .units
+            .values()
+            .filter_map(|entry| entry.container.as_ref())
+            .map(|container| container.id.as_str())
+            .collect();
+        let entries = std::fs::read_dir(self.tools.paths.containers());
+        let strangers: Vec<String> = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|id| !known.contains(&id.as_str()))
+            .collect();
+        for key in self.kept.drain().map(|(key, _)| key).collect::<Vec<_>>() {
+            self.to_init(ToInit::Forget { key }, Vec::new());
+        }
+        for id in strangers {
+            let tools = self.tools.clone();
+            tokio::spawn(async move {
+                // No unit's network is touched: a unit may run meanwhile.
+                if let Err(error) = tools.clean_stranger(&id).await {
+                    tracing::warn!("{id}, of which nothing is known, stays: {error}");
+                }
+            });
+        }
+    }
+
+    /// The slow look: exits that could not be recorded, kills that did not
+    /// come through, processes that are not there.
+    pub(super) fn look_around(&mut self) {
+        self.sort_unclaimed();
+        for name in self.names_where(|_, entry| entry.container.is_some()) {
+            self.look_at(&name);
+        }
+    }
+
+    fn look_at(&mut self, name: &str) {
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        let process = entry.container.as_ref().and_then(|c| c.phase.process());
+        let Some((pid, started)) = process else {
+            return;
+        };
+        let lives = match &entry.machine.state {
+            State::Running { since: _ } => true,
+            State::Stopping { kill_at, next: _ } => {
+                if kill_at.is_none() {
+                    self.signal(name, 9, true);
+                }
+                true
+            }
+            State::Stopped
+            | State::Waiting
+            | State::Starting { then: _ }
+            | State::Cleaning { next: _ }
+            | State::Backoff { until: _ }
+            | State::Exited(_)
+            | State::Failed
+            | State::Gone => false,
+        };
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        if !lives || start_time(pid) == Some(started) {
+            entry.missing = 0;
+            return;
+        }
+        entry.missing += 1;
+        if entry.missing >= MISSING_MAX {
+            tracing::error!("the end of {name}'s container was not reported");
+            let unseen = super::state::Exit {
+                code: None,
+                signal: None,
+            };
+            self.step(name, Event::Exited(unseen));
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The host as a whole: its configuration, what PID 1 found, what it is called.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use orlop_control::types::{BootPhase, HostStatus, UplinkStatus};
+use orlop_handover::{BootReport, StateHealth};
+use orlop_unit::{ClientCa, Host as HostToml, MAX_FILE_BYTES};
+
+use crate::durable::read_bounded;
+use crate::net::Network;
+use crate::paths::Paths;
+
+/// What is known of the host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Its configuration.
+    pub config: HostToml,
+    /// What PID 1 left; none where it left nothing.
+    pub boot: Option<BootReport>,
+    /// This boot, as the kernel names it.
+    pub boot_id: String,
+    machine_id: String,
+    kernel: String,
+    state_dir: std::path::PathBuf,
+    /// The fingerprint of the API's certificate, when it listens on the network.
+    pub fingerprint: Option<String>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// The name and version when the image says nothing that can be read.
+const FALLBACK: &str = "name = \"orlop\"\nversion = \"0.0.0\"\n";
+
+impl Host {
+    /// Reads it all. What cannot be read becomes a warning: a bad overlay must
+    /// not keep the containers from running.
+    pub fn read(paths: &Paths) -> anyhow::Result<Host> {
+        let mut warnings = Vec::new();
+        let [image, overlay] = paths.host_toml();
+        let config = match read_toml(&image, HostToml::parse_bytes) {
+            Ok(Some(config)) => config,
+            Ok(None) => fallback()?,
+            Err(problem) => {
+                warnings.push(problem);
+                fallback()?
+            }
+        };
+        let config = match read_toml(&overlay, |file, bytes| config.overlay(file, bytes)) {
+            Ok(Some(overlaid)) => overlaid,
+            Ok(None) => config,
+            Err(problem) => {
+                warnings.push(format!("{problem}; the image's own settings are used"));
+                config
+            }
+        };
+        let boot = read_bounded(&paths.boot_report(), 1 << 20)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<BootReport>(&bytes).ok());
+        let line = |path: &Path| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.trim().to_owned()
+        };
+        let boot_id = match &boot {
+            Some(boot) => boot.boot_id.clone(),
+            None => line(Path::new("/proc/sys/kernel/random/boot_id")),
+        };
+        Ok(Host {
+            config,
+            boot,
+            boot_id,
+            machine_id: line(&paths.host(Path::new("/etc/machine-id"))),
+            kernel: line(Path::new("/proc/sys/kernel/osrelease")),
+            state_dir: paths.state(),
+            fingerprint: None,
+            warnings,
+        })
+    }
+
+    /// The version of the host image.
+    pub fn version(&self) -> &str {
+        match &self.boot {
+            Some(boot) if !boot.version.is_empty() => &boot.version,
+            Some(_) | None => &self.config.version,
+        }
+    }
+
+    /// The ports of the host that units cannot publish.
+    pub fn ports(&self) -> Vec<u16> {
+        let listen = self
+            .config
+            .api
+            .listen
+            .filter(|_| self.client_ca().is_some());
+        listen.map(|address| address.port()).into_iter().collect()
+    }
+
+    /// The authority that signs clients' certificates, if there is one.
+    pub fn client_ca(&self) -> Option<String> {
+        match &self.config.api.client_ca {
+            Some(ClientCa::Pem(pem)) => Some(pem.clone()),
+            Some(ClientCa::File(path)) => std::fs::read_to_string(path).ok(),
+            None => None,
+        }
+    }
+
+    /// The host's part of a status; units are the owner task's.
+    pub fn status(&self, network: Option<&Network>) -> HostStatus {
+        let uplink = network.map(|network| network.uplink().borrow().clone());
+        let uplink = uplink.unwrap_or_default();
+        let (state_size, state_free) = space(&self.state_dir);
+        let memory = meminfo();
+        let (phases, boot) = (phases(self.boot.as_ref()), self.boot.as_ref());
+        let mut warnings = self.warnings.clone();
+        warnings.extend(uplink.problem.clone());
+        let tmpfs = boot.is_some_and(|boot| boot.state == StateHealth::Tmpfs);
+        if tmpfs {
+            warnings.push("the state partition is not in use: nothing lasts".to_owned());
+        }
+        HostStatus {
+            name: self.config.hostname().to_owned(),
+            version: self.version().to_owned(),
+            slot: boot.map_or_else(String::new, |boot| boot.slot.letter().to_string()),
+            serial: boot.map_or(0, |boot| boot.serial),
+            state: state_word(boot.map(|boot| boot.state)).to_owned(),
+            state_detail: boot
+                .map(|boot| boot.state_detail.clone())
+                .unwrap_or_default(),
+            state_size,
+            state_free,
+            watchdog: boot.map_or_else(|| "none".to_owned(), |boot| boot.watchdog.clone()),
+            uptime_ms: crate::core::now_ms(),
+            time: Timestamp::now(),
+            addresses: uplink.addresses.iter().map(|ip| (*ip).into()).collect(),
+            uplinks: uplinks(&uplink),
+            machine_id: self.machine_id.clone(),
+            boot_id: self.boot_id.clone(),
+            fingerprint: self.fingerprint.clone(),
+            warnings,
+            boot_phases: phases,
+            kernel: self.kernel.clone(),
+            architecture: orlop_images::source::host_architecture().to_owned(),
+            cpus: std::thread::available_parallelism()
+                .map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
+            memory_total: memory.0,
+            memory_available: memory.1,
+            ..HostStatus::default()
+        }
+    }
+}
+
+fn fallback() -> anyhow::Result<HostToml> {
+    let parsed = HostToml::parse("host.toml", FALLBACK);
+    parsed
+        .map(|parsed| parsed.value)
+        .map_err(|problems| anyhow::anyhow!("no host configuration: {problems:?}"))
+}
+
+fn read_toml(
+    path: &Path,
+    parse: impl Fn(&str, &[u8]) -> Result<orlop_unit::Parsed<HostToml>, Vec<orlop_unit::Diagnostic>>,
+) -> Result<Option<HostToml>, String> {
+    let bytes = match read_bounded(path, MAX_FILE_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{}: {error}", path.display())),
+    };
+    match parse(&path.to_string_lossy(), &bytes) {
+        Ok(parsed) => Ok(Some(parsed.value)),
+        Err(problems) => Err(match problems.first() {
+            Some(problem) => format!(
+                "{}:{}:{}: {}",
+                problem.file, problem.line, problem.column, problem.message
+            ),
+            None => format!("{} is rejected", path.display()),
+        }),
+    }
+}
+
+fn state_word(state: Option<StateHealth>) -> &'static str {
+    match state {
+        Some(StateHealth::Ok) | None => "ok",
+        Some(StateHealth::Repaired) => "repaired",
+        Some(StateHealth::Tmpfs) => "tmpfs",
+    }
+}
+
+fn phases(boot: Option<&BootReport>) -> Vec<BootPhase> {
+    // PID 1 says how long each took; a status says when each ended.
+    let mut end = 0;
+    let phases = boot.map(|boot| boot.phases.as_slice()).unwrap_or_default();
+    phases
+        .iter()
+        .map(|phase| {
+            end += phase.ms;
+            BootPhase {
+                name: phase.name.clone(),
+                ms: end,
+            }
+        })
+        .collect()
+}
+
+fn uplinks(status: &crate::net::UplinkStatus) -> Vec<UplinkStatus> {
+    let first = status.links.first();
+    let one = |name: &String| {
+        let main = Some(name) == first;
+        UplinkStatus {
+            name: name.clone(),
+            addresses: if main {
+                status.addresses.iter().map(ToString::to_string).collect()
+            } else {
+                Vec::new()
+            },
+            gateway: status.gateway.filter(|_| main).map(Into::into),
+            dns: if main { status.dns.clone() } else { Vec::new() },
+            problem: status.problem.clone().filter(|_| main),
+        }
+    };
+    status.links.iter().map(one).collect()
+}
+
+fn space(dir: &Path) -> (u64, u64) {
+    match rustix::fs::statvfs(dir) {
+        Ok(stat) => (stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize),
+        Err(_) => (0, 0),
+    }
+}
+
+/// Memory in bytes: all of it, and what could be had.
+fn meminfo() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.and_then(|number| number.parse().ok()).unwrap_or(0) * 1024_u64
+    };
+    (field("MemTotal:"), field("MemAvailable:"))
+}

@@ -1,0 +1,176 @@
+//! Brings the manager's parts together.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+use orlop_control::types::Role;
+use orlop_handover::{FD_VARIABLE, ManagerEnd};
+
+use crate::api::ApiConfig;
+use crate::container::runtime::Runtime;
+use crate::container::{Tools, ids, image};
+use crate::core::owner::{Owner, Queues};
+use crate::handle::Handle;
+use crate::host::Host;
+use crate::net::Network;
+use crate::paths::Paths;
+
+/// How the manager is started. Only tests give options.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// All paths are below it.
+    pub root: Option<PathBuf>,
+    /// Containers get no network, and the host's is left alone.
+    pub no_network: bool,
+    /// Another runtime than the host's.
+    pub runtime: Option<PathBuf>,
+}
+
+impl Options {
+    /// Reads `--root DIR`, `--no-network` and `--runtime FILE`.
+    pub fn parse(args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
+        let mut options = Options::default();
+        let mut args = args;
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
+            match arg.as_str() {
+                "--root" => options.root = Some(value()?.into()),
+                "--runtime" => options.runtime = Some(value()?.into()),
+                "--no-network" => options.no_network = true,
+                other => anyhow::bail!("unknown option {other:?}"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// The manager. Ends only with an error: PID 1 starts another one.
+pub fn main(options: Options) -> anyhow::Result<()> {
+    let link = ManagerEnd::inherited().with_context(|| {
+        format!("{FD_VARIABLE}: the manager is started by orlop-init and talks to it")
+    })?;
+    // One thread is all that the work needs; long calls have their own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .thread_stack_size(512 * 1024)
+        .thread_keep_alive(std::time::Duration::from_secs(2))
+        .build()?;
+    runtime.block_on(serve(link, options))
+}
+
+async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
+    let paths = Paths::below(options.root.clone().unwrap_or_else(|| "/".into()));
+    for dir in [
+        paths.unit_records(),
+        paths.scratch(),
+        paths.containers(),
+        paths.passing_units(),
+        paths.state(),
+        paths.uploads(),
+    ] {
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    let (to_init, from_init) = crate::init_link::serve(link)?;
+    let mut host = Host::read(&paths)?;
+    let network = match options.no_network {
+        true => None,
+        false => Some(start_network(&host, &paths).await?),
+    };
+    let changes = crate::unit_dirs::watch(paths.unit_dirs().to_vec())?;
+    let (handle, requests) = Handle::new(paths.uploads());
+    let images = image::Images::new(&paths);
+    if let Err(error) = images.sweep() {
+        host.warnings
+            .push(format!("leftovers of an image load stay: {error}"));
+    }
+    let runtime = options.runtime.unwrap_or_else(|| paths.runtime());
+    let tools = Tools {
+        runtime: Runtime::new(runtime, paths.runtime_root()),
+        network,
+        images,
+        ranges: Arc::new(Mutex::new(ids::Ranges::open(
+            paths.state().join("ids.json"),
+        )?)),
+        paths: Arc::new(paths),
+    };
+    let queues = Queues {
+        requests,
+        to_init,
+        from_init,
+        changes,
+        events: handle.event_sender(),
+    };
+    interfaces(&handle, &tools, &mut host).await;
+    Owner::run(tools, host, queues).await
+}
+
+async fn start_network(host: &Host, paths: &Paths) -> anyhow::Result<Arc<Network>> {
+    let network = Network::start(&host.config.network, &paths.state())
+        .await
+        .context("the network cannot be brought up")?;
+    Ok(Arc::new(network))
+}
+
+/// Opens the ways in. What stands in the way of one is a warning: containers
+/// run without them.
+async fn interfaces(handle: &Handle, tools: &Tools, host: &mut Host) {
+    let paths = &tools.paths;
+    let config = ApiConfig {
+        unix_path: paths.api_socket(),
+        listen: host.config.api.listen,
+        client_ca_pem: host.client_ca(),
+        state_dir: paths.state(),
+        host_name: host.config.hostname().to_owned(),
+    };
+    let mut port = None;
+    match crate::api::serve(handle.clone(), config).await {
+        Ok(server) => {
+            port = server.address.map(|address| address.port());
+            let problem = server.problem.as_ref();
+            host.warnings.extend(problem.map(ToString::to_string));
+            tokio::spawn(server.run());
+        }
+        Err(error) => host.warnings.push(error.to_string()),
+    }
+    if let Some(network) = &tools.network
+        && let Err(error) = network.set_api_port(port).await
+    {
+        host.warnings
+            .push(format!("the API's port cannot be opened: {error}"));
+    }
+    host.fingerprint = crate::api::Identity::fingerprint_in(&paths.state())
+        .map(|fingerprint| fingerprint.to_string())
+        .filter(|_| port.is_some());
+    serve_bus(handle, &paths.bus_socket(), Role::Admin, host);
+    for role in [Role::Reader, Role::Operator, Role::Admin] {
+        let socket = paths.bus_dir(role.as_str()).join("bus.sock");
+        serve_bus(handle, &socket, role, host);
+    }
+    // The sockets in there are open to all who reach them: containers, by their
+    // mounts, and root.
+    let bus = paths.run().join("bus");
+    if let Err(error) = std::fs::set_permissions(bus, Permissions::from_mode(0o700)) {
+        host.warnings
+            .push(format!("the bus cannot be closed to others: {error}"));
+    }
+    let screen = host.config.console.screen;
+    let console = paths.console();
+    let handle = handle.clone();
+    tokio::spawn(async move { crate::console::show(handle, &console, screen, port).await });
+}
+
+fn serve_bus(handle: &Handle, socket: &Path, role: Role, host: &mut Host) {
+    let made = socket.parent().map_or(Ok(()), std::fs::create_dir_all);
+    match made.and_then(|()| crate::bus::serve(handle.clone(), socket, role)) {
+        Ok(serve) => {
+            tokio::spawn(serve);
+        }
+        Err(error) => host
+            .warnings
+            .push(format!("no bus at {}: {error}", socket.display())),
+    }
+}
