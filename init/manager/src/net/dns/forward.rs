@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use rustix::rand::GetRandomFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -91,8 +92,10 @@ async fn ask_tcp(question: &[u8], server: IpAddr) -> io::Result<Vec<u8>> {
 fn renumber(question: &[u8]) -> io::Result<Vec<u8>> {
     let mut asked = question.to_vec();
     let number = asked.get_mut(..2).ok_or(io::ErrorKind::InvalidInput)?;
-    getrandom::fill(number)
-        .map_err(|error| io::Error::other(format!("no random numbers: {error}")))?;
+    let filled = rustix::rand::getrandom(&mut *number, GetRandomFlags::empty())?;
+    if filled != number.len() {
+        return Err(io::Error::other("no random numbers"));
+    }
     Ok(asked)
 }
 

@@ -40,6 +40,7 @@ impl Client {
 
     /// Gets and renews leases until it is aborted or nobody listens.
     pub(super) async fn run(self, reports: mpsc::Sender<(u32, Report)>) {
+        wait_for_randomness().await;
         let mut pause = PAUSE.0;
         loop {
             let mut leased = false;
@@ -111,6 +112,18 @@ impl Client {
         config.set_host_name(&self.hostname);
         config.use_mac_as_client_id();
         Ok(config)
+    }
+}
+
+/// Waits, on a thread of its own, until the kernel has random numbers: mozim
+/// asks for some on the spot, and a statically linked program may do so by
+/// /dev/random. That would hold up the whole manager early in the boot of a
+/// machine without a source, where only the system call makes the kernel find
+/// some by itself, within a second.
+async fn wait_for_randomness() {
+    let wait = || rustix::rand::getrandom(&mut [0u8; 1], rustix::rand::GetRandomFlags::empty());
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(wait).await {
+        tracing::warn!(%error, "no random numbers");
     }
 }
 
