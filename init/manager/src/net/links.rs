@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope, CacheInfo};
@@ -21,6 +22,9 @@ use rustix::io::Errno;
 
 use super::error::{NetError, Result, errno};
 
+/// The kernel acts on carriers at least once a second.
+const SETTLED_WITHIN: Duration = Duration::from_millis(1500);
+
 /// A network link, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {
@@ -35,6 +39,8 @@ pub(super) struct Link {
     pub(super) up: bool,
     /// There is something at the other end.
     pub(super) carrier: bool,
+    /// The kernel has acted on all that, and packets pass.
+    pub(super) running: bool,
 }
 
 /// A route to `destination`, straight or by way of `gateway`.
@@ -151,6 +157,29 @@ impl Links {
         let doing = || format!("join link {} to {}", link.name, bridge.name);
         let joined = self.handle.link().set(message).execute().await;
         joined.map_err(|error| NetError::link(doing(), &error))
+    }
+
+    /// Waits until packets pass the links: the kernel acts on a new carrier a
+    /// little later, and until then drops what a container sends first, which
+    /// a resolver repeats only after seconds. Whether they pass in time.
+    pub(super) async fn settled(&self, names: &[&str]) -> Result<bool> {
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let links = self.list().await?;
+            // A bridge whose last port went may still count as running, and stop
+            // only after the next one has come: its carrier tells.
+            let passes = |link: &Link| link.running && link.carrier;
+            let running = |name: &&str| links.iter().any(|l| l.name == **name && passes(l));
+            if names.iter().all(running) {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
     }
 
     /// Removes a link; whether it was there.
@@ -339,6 +368,7 @@ fn read_link(message: &LinkMessage) -> Link {
         made: false,
         up: message.header.flags.contains(LinkFlags::Up),
         carrier: message.header.flags.contains(LinkFlags::LowerUp),
+        running: message.header.flags.contains(LinkFlags::Running),
     };
     for attribute in &message.attributes {
         match attribute {

@@ -339,11 +339,14 @@ impl Network {
         Ok(())
     }
 
+    /// Gives the container its address and way out, and waits for the way.
     async fn configure(&self, unit: &str, namespace: &Namespace) -> Result<()> {
-        let address = self.address(unit)?;
-        namespace
-            .configure((address, self.subnet.prefix_len), self.gateway)
-            .await
+        let address = (self.address(unit)?, self.subnet.prefix_len);
+        let inside = namespace.configure(address, self.gateway).await?;
+        if !inside || !self.links.settled(&[BRIDGE, &veth(unit)]).await? {
+            warn!(unit, "the container starts before its link passes packets");
+        }
+        Ok(())
     }
 
     /// Makes `forwards` the unit's published ports; unchanged if it fails.

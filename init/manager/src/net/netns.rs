@@ -60,8 +60,13 @@ impl Namespace {
             .map_err(|_| NetError::Ended("the thread in the container's network"))?
     }
 
-    /// Gives the container its loopback, address and way out.
-    pub(super) async fn configure(&self, address: (Ipv4Addr, u8), gateway: Ipv4Addr) -> Result<()> {
+    /// Gives the container its loopback, address and way out. Whether packets
+    /// pass its link already.
+    pub(super) async fn configure(
+        &self,
+        address: (Ipv4Addr, u8),
+        gateway: Ipv4Addr,
+    ) -> Result<bool> {
         let links = self.links().await?;
         let inside = links.list().await?;
         let named = |name: &str| -> Result<&Link> {
@@ -83,7 +88,8 @@ impl Namespace {
         };
         links
             .set_routes(link, &[default], RouteProtocol::Static, 0)
-            .await
+            .await?;
+        links.settled(&[CONTAINER_LINK]).await
     }
 
     pub(super) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {

@@ -100,6 +100,7 @@ mod tests {
             made: true,
             up: true,
             carrier: true,
+            running: true,
         };
         let links = [link("alive"), link("moved")];
         assert!(living(&path, &links, &pool).is_empty(), "no record");

@@ -55,6 +55,7 @@ mod tests {
             made,
             up: true,
             carrier: true,
+            running: true,
         }
     }
 
