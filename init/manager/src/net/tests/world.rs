@@ -16,9 +16,10 @@ use orlop_unit::{Addressing, Cidr, Uplink};
 
 use crate::net::{Network, Settings, UplinkConfig};
 
-/// Long enough for a packet on a busy machine, short enough for those that are
-/// to be dropped.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// For what is to arrive: a busy machine may lose a first packet.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// For what is to be dropped: long enough that it would have arrived.
+const IMPATIENCE: Duration = Duration::from_millis(700);
 
 pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(super) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -133,15 +134,13 @@ impl Spot {
     /// Connects from inside, and gives what [`Spot::listen`] answered:
     /// the address that this end is seen as.
     pub(super) async fn connect(&self, address: Ipv4Addr, port: u16) -> io::Result<String> {
-        self.run(move || {
-            let to = SocketAddrV4::new(address, port).into();
-            let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            let mut seen = String::new();
-            io::Read::read_to_string(&mut stream, &mut seen)?;
-            Ok(seen)
-        })
-        .await
+        self.run(move || connect(address, port, PATIENCE)).await
+    }
+
+    /// Whether nothing answers a connection from inside.
+    pub(super) async fn cut_off(&self, address: Ipv4Addr, port: u16) -> bool {
+        self.run(move || connect(address, port, IMPATIENCE).is_err())
+            .await
     }
 
     /// One echo request (RFC 792) from inside, answered.
@@ -171,7 +170,7 @@ impl Spot {
     pub(super) async fn ask(&self, to: (Ipv4Addr, u16), bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         self.run(move || {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_read_timeout(Some(IMPATIENCE * 3))?;
             socket.connect(to)?;
             socket.send(&bytes)?;
             let mut buffer = vec![0; 4096];
@@ -181,6 +180,15 @@ impl Spot {
         })
         .await
     }
+}
+
+fn connect(address: Ipv4Addr, port: u16, patience: Duration) -> io::Result<String> {
+    let to = SocketAddrV4::new(address, port).into();
+    let mut stream = TcpStream::connect_timeout(&to, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    let mut seen = String::new();
+    io::Read::read_to_string(&mut stream, &mut seen)?;
+    Ok(seen)
 }
 
 impl Drop for Spot {
