@@ -1,0 +1,176 @@
+//! The manager with real containers, and killed while it works.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use orlop_control::types::{LogStream, UnitState};
+use support::{IMAGE, TestHost, alone, possible};
+
+fn unit(script: &str, more: &str) -> String {
+    format!(
+        "[container]\nimage = \"{IMAGE}\"\nnetwork = \"none\"\n\
+         command = [\"/bin/sh\", \"-c\", '''{script}''']\n{more}\n"
+    )
+}
+
+#[test]
+fn a_unit_runs_is_logged_ends_and_goes() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    let script = "echo out; echo err >&2; busybox id -u; busybox touch /here; \
+                  echo again >/dev/stdout; busybox sleep 0.5; exit 7";
+    host.apply(&[("once", &unit(script, "[restart]\npolicy = \"never\""))]);
+    host.wait_unit("once", "runs", |unit| unit.state == UnitState::Running);
+    let status = host.wait_unit("once", "failed", |unit| unit.state == UnitState::Failed);
+    assert_eq!(status.last_exit.unwrap().code, Some(7));
+    assert_eq!(status.reason.as_deref(), Some("exited with code 7"));
+    assert_eq!(host.exit_codes("once"), [7]);
+    let lines = host.logs("once");
+    let of = |stream| {
+        let lines = lines.iter().filter(|line| line.stream == stream);
+        lines.map(|line| line.line.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(LogStream::Stdout), ["out", "0", "again"]);
+    assert_eq!(of(LogStream::Stderr), ["err"]);
+    host.runtime.block_on(host.client.remove("once")).unwrap();
+    host.until("removed", || host.unit("once").is_none());
+    let left: Vec<_> = std::fs::read_dir(host.dir.join("run/orlop/containers"))
+        .unwrap()
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(!host.dir.join("var/lib/orlop/containers/once").exists());
+}
+
+#[test]
+fn a_container_outlives_its_manager_and_stops_as_told() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    let script = "trap 'echo bye; exit 0' TERM; echo hello; while true; do busybox sleep 0.1; done";
+    host.apply(&[("stay", &unit(script, ""))]);
+    let running = |unit: &orlop_control::types::UnitStatus| unit.state == UnitState::Running;
+    let before = host.wait_unit("stay", "runs", running);
+    host.until("hello", || {
+        host.logs("stay").iter().any(|line| line.line == "hello")
+    });
+    for _ in 0..3 {
+        host.kill_manager();
+        let after = host.wait_unit("stay", "still runs", running);
+        assert_eq!(
+            (before.pid, &before.container_id),
+            (after.pid, &after.container_id)
+        );
+    }
+    host.runtime.block_on(host.client.stop("stay")).unwrap();
+    let status = host.wait_unit("stay", "stopped", |unit| unit.state == UnitState::Stopped);
+    assert_eq!(status.last_exit.unwrap().code, Some(0));
+    let lines: Vec<_> = host
+        .logs("stay")
+        .into_iter()
+        .map(|line| line.line)
+        .collect();
+    assert_eq!(lines, ["hello", "bye"]);
+    // A stop is remembered.
+    host.kill_manager();
+    host.wait_unit("stay", "stays stopped", |unit| {
+        unit.state == UnitState::Stopped
+    });
+    host.runtime.block_on(host.client.start("stay")).unwrap();
+    host.wait_unit("stay", "runs again", running);
+}
+
+#[test]
+fn what_cannot_start_says_why_and_a_bad_file_changes_nothing() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    let missing = unit("true", "").replace("/bin/sh", "/bin/nothing");
+    let image = unit("true", "").replace(IMAGE, "localhost/none:1");
+    let forever = unit("exec busybox sleep 1000000", "");
+    host.apply(&[("missing", &missing), ("image", &image), ("good", &forever)]);
+    let says = |name: &str, word: &str| {
+        host.wait_unit(name, word, |unit| {
+            unit.reason
+                .as_ref()
+                .is_some_and(|reason| reason.contains(word))
+        });
+    };
+    says("missing", "/bin/nothing");
+    says("image", "localhost/none:1");
+    let good = host.wait_unit("good", "runs", |unit| unit.state == UnitState::Running);
+    // Dropped in by hand, with a mistake.
+    let file = host.dir.join("etc/orlop/units/good.toml");
+    std::fs::write(&file, forever.replace("image =", "imago =")).unwrap();
+    let bad = host.wait_unit("good", "rejected", |unit| !unit.diagnostics.is_empty());
+    assert_eq!((bad.state, bad.pid), (UnitState::Running, good.pid));
+    host.kill_manager();
+    let bad = host.wait_unit("good", "runs on", |unit| !unit.diagnostics.is_empty());
+    assert_eq!((bad.state, bad.pid), (UnitState::Running, good.pid));
+    std::fs::remove_file(&file).unwrap();
+    host.until("gone", || host.unit("good").is_none());
+}
+
+/// Each life of the container writes where the one before left off, more than
+/// a megabyte a second, and ends with a code that tells its life's number.
+const WRITER: &str = "n=$(busybox cat /life 2>/dev/null || echo 0); n=$((n+1)); echo $n >/life; \
+    busybox awk -v life=$n 'BEGIN { pad = sprintf(\"%060d\", 0); \
+    for (i = 1; i <= 8000; i++) print life, i, pad }'; \
+    exit $((n % 200 + 1))";
+
+#[test]
+fn a_manager_killed_a_hundred_times_loses_no_line_and_no_exit() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    let more =
+        "[restart]\nbackoff-min = \"10ms\"\nbackoff-max = \"20ms\"\n[logs]\nmax-size = \"512M\"";
+    host.apply(&[("writer", &unit(WRITER, more))]);
+    let mut seed = 12345_u64;
+    for round in 0..100 {
+        // A manager of its own for each kill, at any moment of its life.
+        let starts = host.starts.load(std::sync::atomic::Ordering::SeqCst);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        std::thread::sleep(Duration::from_millis(10 + (seed >> 33) % 400));
+        host.kill_manager();
+        host.until(&format!("manager after kill {round}"), || {
+            host.starts.load(std::sync::atomic::Ordering::SeqCst) > starts
+        });
+    }
+    host.until("stopped", || {
+        host.runtime.block_on(host.client.stop("writer")).is_ok()
+    });
+    host.wait_unit("writer", "stopped", |unit| unit.state == UnitState::Stopped);
+    let codes = host.exit_codes("writer");
+    let mut lives: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for line in host.logs("writer") {
+        let mut words = line.line.split(' ').map(|word| word.parse::<u64>());
+        let (Some(Ok(life)), Some(Ok(number))) = (words.next(), words.next()) else {
+            panic!("torn: {:?}", line.line);
+        };
+        lives.entry(life).or_default().push(number);
+    }
+    let last = *lives.keys().last().unwrap();
+    assert!(last > 5, "only {last} lives");
+    for (life, numbers) in &lives {
+        let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
+        assert_eq!(numbers, &expected, "life {life}");
+        assert!(*life == last || numbers.len() == 8000, "life {life} is cut");
+    }
+    assert_eq!(lives.len() as u64, last, "a life without lines");
+    // The last life may have been stopped by the signal.
+    let whole: Vec<i64> = (1..=last as i64).map(|life| life % 200 + 1).collect();
+    let known = codes.len().min(whole.len() - 1);
+    assert_eq!(codes[..known], whole[..known], "codes {codes:?}");
+    assert_eq!(codes.len() as u64, last, "one exit a life");
+}
