@@ -1,11 +1,14 @@
 //! The manager with real containers, and killed while it works.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use orlop_control::types::{LogStream, UnitState};
+use orlop_control::client::ExecFrame;
+use orlop_control::types::{ExecRequest, HealthState, LogStream, UnitState};
 use support::{IMAGE, TestHost, alone, possible};
 
 fn unit(script: &str, more: &str) -> String {
@@ -173,4 +176,93 @@ fn a_manager_killed_a_hundred_times_loses_no_line_and_no_exit() {
     let known = codes.len().min(whole.len() - 1);
     assert_eq!(codes[..known], whole[..known], "codes {codes:?}");
     assert_eq!(codes.len() as u64, last, "one exit a life");
+}
+
+#[test]
+fn commands_run_in_a_container_with_and_without_a_terminal() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    host.apply(&[("box", &unit("exec busybox sleep 1000000", ""))]);
+    host.wait_unit("box", "runs", |unit| unit.state == UnitState::Running);
+    let run = |script: &str, tty: bool| {
+        let request = ExecRequest {
+            command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()],
+            tty,
+            rows: 33,
+            cols: 77,
+            ..ExecRequest::default()
+        };
+        host.runtime.block_on(async {
+            let mut session = host.client.exec("box", &request).await.unwrap();
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            loop {
+                match session.next().await.unwrap() {
+                    ExecFrame::Stdout(bytes) => out.extend(bytes),
+                    ExecFrame::Stderr(bytes) => err.extend(bytes),
+                    ExecFrame::Exit(status) => {
+                        let text = |bytes| String::from_utf8(bytes).unwrap();
+                        return (text(out), text(err), status.code);
+                    }
+                }
+            }
+        })
+    };
+    let (out, err, code) = run("echo out; echo err >&2; exit 5", false);
+    assert_eq!(
+        (out.as_str(), err.as_str(), code),
+        ("out\n", "err\n", Some(5))
+    );
+    let (out, _, code) = run("busybox stty size; exit 6", true);
+    assert_eq!((out.trim_end(), code), ("33 77", Some(6)));
+}
+
+#[test]
+fn health_decides_when_others_start() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    let probe = "[health]\nexec = [\"/bin/sh\", \"-c\", \"test -e /ready\"]\ninterval = \"200ms\"";
+    let script = "busybox sleep 1; echo ready >/ready; exec busybox sleep 1000000";
+    let db = unit(script, probe);
+    let web = format!(
+        "[unit]\nrequires = [\"db\"]\n{}",
+        unit("exec busybox sleep 1000000", "")
+    );
+    host.apply(&[("web", &web), ("db", &db)]);
+    let waiting = host.wait_unit("web", "waits", |unit| unit.state == UnitState::Waiting);
+    assert!(waiting.reason.unwrap().contains("db"));
+    let db = host.wait_unit("db", "healthy", |unit| {
+        unit.health == Some(HealthState::Healthy)
+    });
+    let web = host.wait_unit("web", "runs", |unit| unit.state == UnitState::Running);
+    assert!(web.started_at.unwrap() > db.started_at.unwrap());
+}
+
+#[test]
+fn a_full_disk_never_makes_a_container_wait_and_is_reported() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    host.mount_small("var/log/orlop", "256k");
+    let script = "busybox yes 0123456789abcdef | busybox head -c 4000000; echo done >/done; \
+                  exec busybox sleep 1000000";
+    let more = "[health]\nexec = [\"/bin/sh\", \"-c\", \"test -e /done\"]\ninterval = \"200ms\"";
+    host.apply(&[("chatty", &unit(script, more))]);
+    host.wait_unit("chatty", "wrote it all", |unit| {
+        unit.health == Some(HealthState::Healthy)
+    });
+    host.until("reported", || {
+        let status = host.runtime.block_on(host.client.status()).unwrap();
+        status
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("dropped"))
+    });
 }

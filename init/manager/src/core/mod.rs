@@ -4,6 +4,7 @@
 //! manager has to know is in [`record`] and [`exits`] before it is acted on.
 
 pub mod apply;
+mod claims;
 pub mod definitions;
 mod entry;
 pub mod exits;
@@ -11,6 +12,7 @@ mod operations;
 pub mod owner;
 pub mod record;
 mod recover;
+mod reload;
 mod requests;
 pub mod state;
 

@@ -14,11 +14,10 @@ use orlop_control::types::{Event as Happened, EventKind, HealthState};
 use orlop_handover::{FromInit, ToInit};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::definitions::{self, Declared, Definition};
 use super::entry::Entry;
 use super::exits::Recorded;
 use super::record::{self, Record};
-use super::state::{Action, Event, Exit, State, step};
+use super::state::{Action, Event, State, step};
 use crate::container::Tools;
 use crate::container::runtime::Found;
 use crate::handle::Request;
@@ -287,158 +286,6 @@ impl Owner {
         }
     }
 
-    /// An exit that PID 1 tells of: its unit's, or one for later, or nobody's.
-    pub(super) fn exited(&mut self, exit: Recorded) {
-        let process = (exit.pid, exit.start_time);
-        let owner = self.units.iter().find(|(_, entry)| {
-            let container = entry.container.as_ref();
-            container.and_then(|container| container.phase.process()) == Some(process)
-        });
-        match owner.map(|(name, _)| name.clone()) {
-            Some(name) => self.claim(&name, exit),
-            None if self.creating() => self.unclaimed.push(exit),
-            None => self.ack(&exit),
-        }
-    }
-
-    fn creating(&self) -> bool {
-        self.units.values().any(|entry| {
-            let container = entry.container.as_ref();
-            container.is_some_and(|container| container.phase.process().is_none())
-        })
-    }
-
-    /// Looks again at the exits that nobody was known for.
-    pub(super) fn sort_unclaimed(&mut self) {
-        for exit in std::mem::take(&mut self.unclaimed) {
-            self.exited(exit);
-        }
-    }
-
-    pub(super) fn ack(&self, exit: &Recorded) {
-        let (pid, start_time) = (exit.pid, exit.start_time);
-        self.to_init(ToInit::Ack { pid, start_time }, Vec::new());
-    }
-
-    /// Records a unit's exit, and only then steps the unit and tells PID 1 to
-    /// forget it.
-    fn claim(&mut self, name: &str, mut exit: Recorded) {
-        exit.out_of_memory = exit.signal == Some(9) && self.out_of_memory(name);
-        let exits = self.tools.paths.exits();
-        let known = match super::exits::record(&exits, name, &exit) {
-            Ok(new) => !new,
-            Err(error) => {
-                // Kept by PID 1 until it is on record; asked for at each look.
-                tracing::error!("the exit of {name} cannot be put on record: {error}");
-                self.unclaimed.push(exit);
-                return;
-            }
-        };
-        let Some(entry) = self.units.get_mut(name) else {
-            return;
-        };
-        entry.last_exit = Some(exit.clone());
-        let words = Exit {
-            code: exit.code,
-            signal: exit.signal,
-        };
-        match &entry.machine.state {
-            State::Running { since: _ }
-            | State::Stopping {
-                kill_at: _,
-                next: _,
-            } => {
-                entry.problem = None;
-                self.step(name, Event::Exited(words));
-            }
-            State::Starting { then: _ } => entry.early_exit = Some(exit.clone()),
-            State::Stopped
-            | State::Waiting
-            | State::Cleaning { next: _ }
-            | State::Backoff { until: _ }
-            | State::Exited(_)
-            | State::Failed
-            | State::Gone => {}
-        }
-        if !known {
-            self.tell(EventKind::UnitExit {
-                unit: name.to_owned(),
-                exit: super::entry::last_exit(&exit),
-            });
-        }
-        self.ack(&exit);
-    }
-
-    fn out_of_memory(&self, name: &str) -> bool {
-        let events = self.tools.paths.cgroup(name).join("memory.events");
-        let text = std::fs::read_to_string(events).unwrap_or_default();
-        text.lines().any(|line| {
-            line.strip_prefix("oom_kill ")
-                .is_some_and(|count| count != "0")
-        })
-    }
-
-    /// Reads the unit directories again and has the units follow.
-    pub(super) fn reload(&mut self) {
-        if self.stopping {
-            return;
-        }
-        let mut declared = definitions::read(&self.tools.paths.unit_dirs());
-        let kept: BTreeMap<String, Definition> = self
-            .units
-            .iter()
-            .filter_map(|(name, entry)| Some((name.clone(), entry.wanted.clone()?)))
-            .collect();
-        let running: BTreeSet<_> = self
-            .units
-            .values()
-            .filter(|entry| entry.container.is_some())
-            .filter_map(|entry| entry.current.as_ref())
-            .map(|definition| definition.unit().name.clone())
-            .collect();
-        definitions::check(&mut declared, &kept, running, self.host.ports());
-        let gone = self.names_where(|name, _| !declared.contains_key(name));
-        for name in gone {
-            self.undeclare(&name);
-        }
-        for (name, declared) in declared {
-            self.declare(&name, declared);
-        }
-    }
-
-    fn undeclare(&mut self, name: &str) {
-        if let Some(entry) = self.units.get_mut(name) {
-            entry.findings.clear();
-            entry.problem = None;
-        }
-        self.step(name, Event::Remove);
-    }
-
-    fn declare(&mut self, name: &str, declared: Declared) {
-        let new = !self.units.contains_key(name);
-        let entry = self.units.entry(name.to_owned()).or_insert_with(Entry::new);
-        match declared {
-            Declared::Bad(source, findings) => {
-                entry.source = source.to_string_lossy().into_owned();
-                entry.findings = findings;
-                self.save(name);
-                self.show(name);
-            }
-            Declared::Good(definition) => {
-                entry.findings.clear();
-                entry.source = definition.source.to_string_lossy().into_owned();
-                let before = entry.wanted.replace(definition.clone());
-                let event = change(new, before.as_ref(), &definition);
-                match event {
-                    Some(event) => self.step(name, event),
-                    None => self.save(name),
-                }
-                self.rewatch(name, before.as_ref(), &definition);
-                self.show(name);
-            }
-        }
-    }
-
     /// Starts what may start, stops what is to stop, until nothing moves.
     fn settle(&mut self) {
         if self.stopping {
@@ -512,23 +359,6 @@ impl Owner {
             self.stopped_told = true;
             self.to_init(ToInit::ContainersStopped, Vec::new());
         }
-    }
-}
-
-/// What a unit's new definition means to it.
-fn change(new: bool, before: Option<&Definition>, after: &Definition) -> Option<Event> {
-    let unit = after.unit();
-    match before.map(Definition::unit) {
-        None if unit.enabled => Some(Event::Start),
-        None if new => None,
-        None => Some(Event::Stop),
-        Some(old) if old.enabled && !unit.enabled => Some(Event::Stop),
-        Some(old) if !old.enabled && unit.enabled => Some(Event::Start),
-        // How it is watched, restarted and stopped needs no new container.
-        Some(old) if old.container != unit.container || old.resources != unit.resources => {
-            Some(Event::Changed)
-        }
-        Some(_) => None,
     }
 }
 

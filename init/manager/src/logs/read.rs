@@ -161,3 +161,6 @@ pub(super) async fn pump(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

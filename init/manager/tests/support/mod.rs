@@ -113,6 +113,19 @@ impl TestHost {
         }
     }
 
+    /// Puts a file system of so little size on a directory of the host.
+    pub(crate) fn mount_small(&self, place: &str, size: &str) {
+        let place = self.dir.join(place);
+        std::fs::create_dir_all(&place).unwrap();
+        let status = Command::new("nsenter")
+            .args(["-t", &self.holder.id().to_string(), "-m", "--", "mount"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "small"])
+            .arg(place)
+            .status();
+        // The stand-in for PID 1 may have reaped it.
+        drop(status);
+    }
+
     /// SIGKILL, as a crash would be.
     pub(crate) fn kill_manager(&self) {
         if let Some(pid) = Pid::from_raw(self.manager.swap(0, Ordering::SeqCst)) {
@@ -294,6 +307,8 @@ impl Init {
         self.kill_all();
     }
 
+    // Reaped with all other children, in `reap`.
+    #[allow(clippy::zombie_processes)]
     fn start_manager(&self) -> (InitEnd, i32) {
         let (ours, theirs) = InitEnd::pair().unwrap();
         let theirs = OwnedFd::from(theirs);

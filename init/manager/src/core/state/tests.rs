@@ -1,4 +1,5 @@
 use super::*;
+use orlop_unit::RestartPolicy;
 use proptest::prelude::*;
 
 const POLICY: Policy = Policy {

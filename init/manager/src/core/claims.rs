@@ -1,0 +1,101 @@
+//! Whose exit it is that PID 1 tells of, and what comes of it.
+
+use orlop_control::types::EventKind;
+use orlop_handover::ToInit;
+
+use super::exits::Recorded;
+use super::owner::Owner;
+use super::state::{Event, Exit, State};
+
+impl Owner {
+    /// An exit that PID 1 tells of: its unit's, or one for later, or nobody's.
+    pub(super) fn exited(&mut self, exit: Recorded) {
+        let process = (exit.pid, exit.start_time);
+        let owner = self.units.iter().find(|(_, entry)| {
+            let container = entry.container.as_ref();
+            container.and_then(|container| container.phase.process()) == Some(process)
+        });
+        match owner.map(|(name, _)| name.clone()) {
+            Some(name) => self.claim(&name, exit),
+            None if self.creating() => self.unclaimed.push(exit),
+            None => self.ack(&exit),
+        }
+    }
+
+    fn creating(&self) -> bool {
+        self.units.values().any(|entry| {
+            let container = entry.container.as_ref();
+            container.is_some_and(|container| container.phase.process().is_none())
+        })
+    }
+
+    /// Looks again at the exits that nobody was known for.
+    pub(super) fn sort_unclaimed(&mut self) {
+        for exit in std::mem::take(&mut self.unclaimed) {
+            self.exited(exit);
+        }
+    }
+
+    pub(super) fn ack(&self, exit: &Recorded) {
+        let (pid, start_time) = (exit.pid, exit.start_time);
+        self.to_init(ToInit::Ack { pid, start_time }, Vec::new());
+    }
+
+    /// Records a unit's exit, and only then steps the unit and tells PID 1 to
+    /// forget it.
+    fn claim(&mut self, name: &str, mut exit: Recorded) {
+        exit.out_of_memory = exit.signal == Some(9) && self.out_of_memory(name);
+        let exits = self.tools.paths.exits();
+        let known = match super::exits::record(&exits, name, &exit) {
+            Ok(new) => !new,
+            Err(error) => {
+                // Kept by PID 1 until it is on record; asked for at each look.
+                tracing::error!("the exit of {name} cannot be put on record: {error}");
+                self.unclaimed.push(exit);
+                return;
+            }
+        };
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        entry.last_exit = Some(exit.clone());
+        let words = Exit {
+            code: exit.code,
+            signal: exit.signal,
+        };
+        match &entry.machine.state {
+            State::Running { since: _ }
+            | State::Stopping {
+                kill_at: _,
+                next: _,
+            } => {
+                entry.problem = None;
+                self.step(name, Event::Exited(words));
+            }
+            State::Starting { then: _ } => entry.early_exit = Some(exit.clone()),
+            State::Stopped
+            | State::Waiting
+            | State::Cleaning { next: _ }
+            | State::Backoff { until: _ }
+            | State::Exited(_)
+            | State::Failed
+            | State::Gone => {}
+        }
+        if !known {
+            self.tell(EventKind::UnitExit {
+                unit: name.to_owned(),
+                exit: super::entry::last_exit(&exit),
+            });
+        }
+        self.ack(&exit);
+    }
+
+    fn out_of_memory(&self, name: &str) -> bool {
+        let events = self.tools.paths.cgroup(name).join("memory.events");
+        let text = std::fs::read_to_string(events).unwrap_or_default();
+        text.lines().any(|line| {
+            line.strip_prefix("oom_kill ")
+                .is_some_and(|count| count != "0")
+        })
+    }
+}

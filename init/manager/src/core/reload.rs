@@ -1,0 +1,88 @@
+//! How units follow their files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::definitions::{self, Declared, Definition};
+use super::entry::Entry;
+use super::owner::Owner;
+use super::state::Event;
+
+impl Owner {
+    /// Reads the unit directories again and has the units follow.
+    pub(super) fn reload(&mut self) {
+        if self.stopping {
+            return;
+        }
+        let mut declared = definitions::read(&self.tools.paths.unit_dirs());
+        let kept: BTreeMap<String, Definition> = self
+            .units
+            .iter()
+            .filter_map(|(name, entry)| Some((name.clone(), entry.wanted.clone()?)))
+            .collect();
+        let running: BTreeSet<_> = self
+            .units
+            .values()
+            .filter(|entry| entry.container.is_some())
+            .filter_map(|entry| entry.current.as_ref())
+            .map(|definition| definition.unit().name.clone())
+            .collect();
+        definitions::check(&mut declared, &kept, running, self.host.ports());
+        let gone = self.names_where(|name, _| !declared.contains_key(name));
+        for name in gone {
+            self.undeclare(&name);
+        }
+        for (name, declared) in declared {
+            self.declare(&name, declared);
+        }
+    }
+
+    fn undeclare(&mut self, name: &str) {
+        if let Some(entry) = self.units.get_mut(name) {
+            entry.findings.clear();
+            entry.problem = None;
+        }
+        self.step(name, Event::Remove);
+    }
+
+    fn declare(&mut self, name: &str, declared: Declared) {
+        let new = !self.units.contains_key(name);
+        let entry = self.units.entry(name.to_owned()).or_insert_with(Entry::new);
+        match declared {
+            Declared::Bad(source, findings) => {
+                entry.source = source.to_string_lossy().into_owned();
+                entry.findings = findings;
+                self.save(name);
+                self.show(name);
+            }
+            Declared::Good(definition) => {
+                entry.findings.clear();
+                entry.source = definition.source.to_string_lossy().into_owned();
+                let before = entry.wanted.replace(definition.clone());
+                let event = change(new, before.as_ref(), &definition);
+                match event {
+                    Some(event) => self.step(name, event),
+                    None => self.save(name),
+                }
+                self.rewatch(name, before.as_ref(), &definition);
+                self.show(name);
+            }
+        }
+    }
+}
+
+/// What a unit's new definition means to it.
+fn change(new: bool, before: Option<&Definition>, after: &Definition) -> Option<Event> {
+    let unit = after.unit();
+    match before.map(Definition::unit) {
+        None if unit.enabled => Some(Event::Start),
+        None if new => None,
+        None => Some(Event::Stop),
+        Some(old) if old.enabled && !unit.enabled => Some(Event::Stop),
+        Some(old) if !old.enabled && unit.enabled => Some(Event::Start),
+        // How it is watched, restarted and stopped needs no new container.
+        Some(old) if old.container != unit.container || old.resources != unit.resources => {
+            Some(Event::Changed)
+        }
+        Some(_) => None,
+    }
+}
