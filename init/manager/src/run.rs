@@ -52,6 +52,8 @@ pub fn main(options: Options) -> anyhow::Result<()> {
     let link = ManagerEnd::inherited().with_context(|| {
         format!("{FD_VARIABLE}: the manager is started by orlop-init and talks to it")
     })?;
+    // What containers are to read must be readable, whatever this was started with.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // One thread is all that the work needs; long calls have their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

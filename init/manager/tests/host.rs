@@ -109,6 +109,11 @@ fn what_cannot_start_says_why_and_a_bad_file_changes_nothing() {
     };
     says("missing", "/bin/nothing");
     says("image", "localhost/none:1");
+    for name in ["missing", "image"] {
+        host.wait_unit(name, "backs off", |unit| {
+            unit.state == UnitState::Backoff && unit.container_id.is_none()
+        });
+    }
     let good = host.wait_unit("good", "runs", |unit| unit.state == UnitState::Running);
     // Dropped in by hand, with a mistake.
     let file = host.dir.join("etc/orlop/units/good.toml");

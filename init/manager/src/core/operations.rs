@@ -372,8 +372,13 @@ impl Owner {
         for reference in references {
             self.tell(EventKind::ImageLoaded { reference });
         }
-        for name in self.names_where(|_, e| matches!(e.machine.state, State::Backoff { until: _ }))
-        {
+        let waits = |state: &State| {
+            matches!(
+                state,
+                State::Backoff { until: _ } | State::Cleaning { next: _ }
+            )
+        };
+        for name in self.names_where(|_, entry| waits(&entry.machine.state)) {
             self.step(&name, Event::Retry);
         }
     }

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use orlop_control::types::HealthState;
-use orlop_unit::Health;
+use orlop_unit::{Health, Probe};
 use tokio::task::JoinHandle;
 
 use crate::container::runtime::Runtime;
@@ -35,8 +35,13 @@ impl Drop for Watch {
 }
 
 /// While a container starts it is asked this often, so that what waits for it
-/// need not wait for a whole interval.
-const EAGER: Duration = Duration::from_millis(250);
+/// need not wait for a whole interval. A command costs more than a connection.
+fn eager(probe: &Probe) -> Duration {
+    match probe {
+        Probe::Exec(_) => Duration::from_secs(1),
+        Probe::Http { port: _, path: _ } | Probe::Tcp(_) => Duration::from_millis(100),
+    }
+}
 
 /// Probes until dropped. `changed` hears of each change, with what the last
 /// probe said when it failed.
@@ -57,7 +62,7 @@ pub fn watch(
                 changed(machine.state(), result.err());
             }
             let pause = match machine.state() {
-                HealthState::Starting => health.interval.min(EAGER),
+                HealthState::Starting => health.interval.min(eager(&health.probe)),
                 HealthState::Healthy | HealthState::Unhealthy => health.interval,
             };
             tokio::time::sleep(pause).await;

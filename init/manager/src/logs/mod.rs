@@ -22,7 +22,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use orlop_control::types::{ApiError, LogLine, LogQuery};
 use tokio::sync::watch;
-pub use write::{Limits, StreamWriter};
+pub use write::{Limits, StreamWriter, Taken};
 
 /// Where a unit's log is, and how to hear that it has grown.
 #[derive(Debug, Clone)]
