@@ -13,6 +13,7 @@ use crate::commands::create::{self, Terminal};
 use crate::commands::{delete, exec, kill, list, start};
 use crate::config::Bundle;
 use crate::console::receive_fd;
+use crate::failure;
 use crate::relay;
 
 #[derive(Debug, Parser)]
@@ -150,8 +151,9 @@ enum Command {
     DefaultSeccomp,
 }
 
-/// The whole program. Its exit status is 0, that of the foreground process, or 1 with one
-/// line on stderr.
+/// The whole program. Its exit status is 0, that of the foreground process, or with one line
+/// on stderr 1; `exec` and a foreground `run` say, as shells do, by 127 that the command does not
+/// exist and by 126 that it cannot be executed.
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -164,8 +166,21 @@ pub fn run() -> ExitCode {
             if let Some(path) = &cli.log {
                 let _ = log(path, cli.log_format, &line);
             }
-            ExitCode::FAILURE
+            ExitCode::from(failure_status(&cli.command, &error))
         }
+    }
+}
+
+/// What an error exits with. `create`, `start` and a detached `run` never exit with their
+/// process's status, so nothing but 1 is expected of them.
+fn failure_status(command: &Command, error: &anyhow::Error) -> u8 {
+    if matches!(
+        command,
+        Command::Exec(_) | Command::Run { detach: false, .. }
+    ) {
+        failure::status(error)
+    } else {
+        failure::OTHER
     }
 }
 

@@ -5,7 +5,8 @@
 //! child -> create   Created    everything but seccomp and execve is done
 //! create -> child   Recorded   state.json is written: wait for `start` from now on
 //! start -> child    Start
-//! child -> anyone   Failed     with the step and its object; the child is ending
+//! child -> anyone   Failed     with an exit status, the step and its object; the child is
+//!                              ending
 //! ```
 //!
 //! A closed channel is an answer too: to the child, that the parent is gone (so it ends); to
@@ -19,6 +20,8 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
 
+use crate::failure::Failure;
+
 /// The longest text of a failure, in bytes.
 const MAX_TEXT: usize = 4000;
 
@@ -28,7 +31,7 @@ pub(crate) enum Message {
     Created,
     Recorded,
     Start,
-    Failed(String),
+    Failed(Failure),
 }
 
 impl Message {
@@ -38,12 +41,12 @@ impl Message {
             Message::Created => b"C".to_vec(),
             Message::Recorded => b"R".to_vec(),
             Message::Start => b"S".to_vec(),
-            Message::Failed(text) => {
+            Message::Failed(Failure { status, text }) => {
                 let mut end = text.len().min(MAX_TEXT);
                 while !text.is_char_boundary(end) {
                     end -= 1;
                 }
-                [b"F", &text.as_bytes()[..end]].concat()
+                [&[b'F', *status], &text.as_bytes()[..end]].concat()
             }
         }
     }
@@ -54,7 +57,11 @@ impl Message {
             b"C" => Some(Message::Created),
             b"R" => Some(Message::Recorded),
             b"S" => Some(Message::Start),
-            [b'F', text @ ..] => Some(Message::Failed(String::from_utf8_lossy(text).into_owned())),
+            // With a status of 0 it would be no failure.
+            [b'F', status @ 1..=u8::MAX, text @ ..] => Some(Message::Failed(Failure {
+                status: *status,
+                text: String::from_utf8_lossy(text).into_owned(),
+            })),
             _ => None,
         }
     }
@@ -86,7 +93,7 @@ impl Channel {
 
     /// The next message, or `None` when the other end is closed.
     pub(crate) fn receive(&self) -> Result<Option<Message>> {
-        let mut buffer = [0_u8; MAX_TEXT + 1];
+        let mut buffer = [0_u8; MAX_TEXT + 2];
         let got = rustix::io::retry_on_intr(|| recv(&self.0, &mut buffer, RecvFlags::empty()));
         let length = match got {
             Ok((length, _)) => length,
@@ -106,7 +113,7 @@ impl Channel {
     pub(crate) fn expect(&self, wanted: &Message) -> Result<()> {
         match self.receive()? {
             Some(message) if message == *wanted => Ok(()),
-            Some(Message::Failed(text)) => bail!("{text}"),
+            Some(Message::Failed(failure)) => Err(failure.into()),
             Some(other) => bail!("handshake out of order: expected {wanted:?}, got {other:?}"),
             None => bail!("the other side ended while {wanted:?} was expected"),
         }
@@ -130,11 +137,14 @@ mod tests {
         parent.send(&Message::Recorded).unwrap();
         let error = child.expect(&Message::Mapped).unwrap_err().to_string();
         assert!(error.contains("out of order"), "{error}");
-        child.send(&Message::Failed("step x: no".into())).unwrap();
-        assert_eq!(
-            parent.expect(&Message::Created).unwrap_err().to_string(),
-            "step x: no"
-        );
+        let failure = Failure {
+            status: 126,
+            text: "step x: no".into(),
+        };
+        child.send(&Message::Failed(failure.clone())).unwrap();
+        let error = parent.expect(&Message::Created).unwrap_err();
+        assert_eq!(error.to_string(), "step x: no");
+        assert_eq!(error.downcast_ref(), Some(&failure));
         drop(parent);
         assert_eq!(child.receive().unwrap(), None);
         assert!(
@@ -147,6 +157,18 @@ mod tests {
         assert!(child.send(&Message::Created).is_err());
     }
 
+    #[test]
+    fn a_failure_has_a_status() {
+        let failed = |status, text: &str| {
+            let text = text.into();
+            Some(Message::Failed(Failure { status, text }))
+        };
+        assert_eq!(Message::decode(b"F\x7fno"), failed(127, "no"));
+        assert_eq!(Message::decode(b"F\x01"), failed(1, ""));
+        assert_eq!(Message::decode(b"F\0no"), None);
+        assert_eq!(Message::decode(b"F"), None);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_decode_or_not(bytes in proptest::collection::vec(any::<u8>(), 0..50)) {
@@ -157,13 +179,15 @@ mod tests {
         }
 
         #[test]
-        fn long_failures_are_cut_at_a_character(text in "\\PC{0,6000}") {
-            let bytes = Message::Failed(text.clone()).encode();
-            prop_assert!(bytes.len() <= MAX_TEXT + 1);
+        fn long_failures_are_cut_at_a_character(status in 1_u8.., text in "\\PC{0,6000}") {
+            let failure = Failure { status, text: text.clone() };
+            let bytes = Message::Failed(failure).encode();
+            prop_assert!(bytes.len() <= MAX_TEXT + 2);
             let Some(Message::Failed(got)) = Message::decode(&bytes) else {
                 return Err(TestCaseError::fail("not a failure"));
             };
-            prop_assert!(text.starts_with(&got));
+            prop_assert_eq!(got.status, status);
+            prop_assert!(text.starts_with(&got.text));
         }
     }
 }

@@ -11,6 +11,7 @@ use rustix::thread::{Gid, Uid};
 
 use crate::config::Bundle;
 use crate::console::Console;
+use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
 use crate::namespaces::{Namespaces, libc_flags};
 use crate::process::Plan;
@@ -55,9 +56,8 @@ pub(crate) fn run(mut birth: Birth<'_>) -> i32 {
     for (name, step) in STEPS {
         if let Err(error) = step(&mut birth) {
             // If the parent is gone too, nobody is left to be told.
-            let _ = birth
-                .parent
-                .send(&Message::Failed(format!("{name}: {error:#}")));
+            let failure = Failure::new(Some(name), &error);
+            let _ = birth.parent.send(&Message::Failed(failure));
             return 1;
         }
     }
@@ -79,7 +79,7 @@ pub(crate) fn run(mut birth: Birth<'_>) -> i32 {
     };
     let error = plan.execute(preserved_fds);
     // Whoever said "start" may have left; the exit status still tells.
-    let _ = starter.send(&Message::Failed(format!("{error:#}")));
+    let _ = starter.send(&Message::Failed(Failure::new(None, &error)));
     1
 }
 

@@ -18,6 +18,7 @@ mod cli;
 mod commands;
 mod config;
 mod console;
+mod failure;
 mod handshake;
 mod init;
 mod namespaces;

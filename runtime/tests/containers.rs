@@ -7,6 +7,7 @@ mod support;
 
 use serde_json::json;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use support::{BASE, bench, text};
 
 #[test]
@@ -217,11 +218,6 @@ fn exec_joins_the_container() {
     let (status, said) = exec(&[&id, "sh", "-c", "kill -9 $$"]);
     assert_eq!(status, 137, "{said}");
     for (args, expected) in [
-        (
-            vec![id.as_str(), "nope"],
-            "not found in the container's PATH",
-        ),
-        (vec![id.as_str(), "/etc"], "not a regular file"),
         (vec!["--user", "root", id.as_str(), "id"], "as numbers"),
         (
             vec!["--cwd", "/nowhere", id.as_str(), "id"],
@@ -241,6 +237,48 @@ fn exec_joins_the_container() {
     bench.quiet(&["exec", "--detach", "--pid-file", "pid", &id, "sleep", "999"]);
     let pid = std::fs::read_to_string(bench.path("bundle/pid")).unwrap();
     assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
+    bench.quiet(&["delete", "--force", &id]);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_command_that_does_not_execute_has_a_status() {
+    let Some(mut bench) = bench("command") else {
+        return;
+    };
+    for (name, content, mode) in [
+        ("plain", "#!/bin/sh\n", 0o644),
+        ("lost", "#!/no/interpreter\n", 0o755),
+        ("garbage", "\u{1}\u{2}\u{3}", 0o755),
+    ] {
+        let path = bench.rootfs().join("bin").join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let cases = [
+        ("/no/such/command", 127, "no such file in the container"),
+        ("nope", 127, "not found in the container's PATH"),
+        ("/etc", 126, "not a regular file"),
+        ("/bin/plain", 126, "execute bit"),
+        ("lost", 126, "interpreter"),
+        ("garbage", 126, "no format"),
+    ];
+    let id = bench.id("command");
+    bench.args(&["sleep", "1000"]);
+    bench.quiet(&["create", &id]);
+    bench.quiet(&["start", &id]);
+    for (command, expected, why) in cases {
+        for args in [vec!["exec", &id, command], vec!["exec", "-d", &id, command]] {
+            let (status, said) = text(&bench.call(&args));
+            let right = status == expected && said.contains(why);
+            assert!(right, "{args:?}: {status} {said}");
+        }
+    }
+    assert_eq!(bench.status(&id), "running");
+    for (command, expected, _) in cases {
+        let (status, said) = bench.args(&[command]).run();
+        assert_eq!(status, expected, "run {command}: {said}");
+    }
     bench.quiet(&["delete", "--force", &id]);
     bench.assert_nothing_left();
 }
@@ -388,7 +426,7 @@ fn a_program_that_cannot_execute_is_told_at_start() {
     };
     let script = bench.rootfs().join("bin/script");
     std::fs::write(&script, "#!/no/interpreter\n").unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
     bench.args(&["script"]);
     let id = bench.id("noexec");
     bench.quiet(&["create", &id]);

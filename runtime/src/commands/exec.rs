@@ -14,6 +14,7 @@ use super::write_pid_file;
 use crate::cgroup;
 use crate::config::{Bundle, load_process};
 use crate::console::Console;
+use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
 use crate::init::root_of_namespace;
 use crate::namespaces::{Namespaces, libc_flags, ranges};
@@ -172,7 +173,7 @@ fn launch(
             .context("the new process is gone")?;
         match ours.receive()? {
             None => Ok(()),
-            Some(Message::Failed(text)) => bail!("{text}"),
+            Some(Message::Failed(failure)) => Err(failure.into()),
             Some(other) => bail!("unexpected answer {other:?}"),
         }
     })();
@@ -206,14 +207,15 @@ fn enter(mut entry: Entry) -> i32 {
     for (name, step) in STEPS {
         if let Err(error) = step(&mut entry) {
             // If the parent is gone too, nobody is left to be told.
-            let _ = entry
-                .parent
-                .send(&Message::Failed(format!("{name}: {error:#}")));
+            let failure = Failure::new(Some(name), &error);
+            let _ = entry.parent.send(&Message::Failed(failure));
             return 1;
         }
     }
     let error = entry.plan.execute(entry.preserved_fds);
-    let _ = entry.parent.send(&Message::Failed(format!("{error:#}")));
+    let _ = entry
+        .parent
+        .send(&Message::Failed(Failure::new(None, &error)));
     1
 }
 

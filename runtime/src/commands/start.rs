@@ -22,7 +22,7 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<()> {
     match channel.receive()? {
         // Closed by execve (or because it was killed at once, which its status will tell).
         None => Ok(()),
-        Some(Message::Failed(text)) => bail!("{text}"),
+        Some(Message::Failed(failure)) => Err(failure.into()),
         Some(other) => bail!("container {id}: unexpected answer {other:?}"),
     }
 }

@@ -9,6 +9,8 @@ use orlop_sys::exec::Program;
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
+use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND};
+
 /// Where programs are looked for when the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -84,16 +86,21 @@ impl Executable {
         }
         match denied {
             Some((path, errno)) => Err(explain(&path, errno)),
-            None if self.name.contains('/') => Err(anyhow!(
-                "exec {:?}: no such file in the container",
-                self.name
-            )),
-            None => Err(anyhow!(
-                "exec {:?}: not found in the container's PATH ({})",
-                self.name,
-                self.search
-            )),
+            None => Err(self.missing()),
         }
+    }
+
+    /// The error when there is no such program.
+    fn missing(&self) -> anyhow::Error {
+        let name = &self.name;
+        let text = if name.contains('/') {
+            format!("exec {name:?}: no such file in the container")
+        } else {
+            let search = &self.search;
+            format!("exec {name:?}: not found in the container's PATH ({search})")
+        };
+        let status = NOT_FOUND;
+        Failure { status, text }.into()
     }
 
     /// Returns only if execve failed.
@@ -114,6 +121,7 @@ fn runnable(path: &Path) -> rustix::io::Result<()> {
     rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
 }
 
+/// Why a program that exists cannot be executed.
 fn explain(path: &Path, errno: Errno) -> anyhow::Error {
     let path = path.display();
     let why = match errno {
@@ -130,5 +138,9 @@ fn explain(path: &Path, errno: Errno) -> anyhow::Error {
             .to_owned(),
         errno => errno.to_string(),
     };
-    anyhow!("exec {path}: {why}")
+    let failure = Failure {
+        status: NOT_EXECUTABLE,
+        text: format!("exec {path}: {why}"),
+    };
+    failure.into()
 }
