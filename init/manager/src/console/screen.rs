@@ -57,7 +57,9 @@ pub(super) fn render(
         (None, _) => "API       on the host only; set api.client-ca to reach it".to_owned(),
     });
     if let Some(fingerprint) = &host.fingerprint {
-        lines.push(format!("key       {fingerprint}"));
+        // On a line of its own: with a label it would not fit in 80 columns.
+        lines.push("key, for orlop trust:".to_owned());
+        lines.push(fingerprint.clone());
     }
     lines.extend(host.warnings.iter().map(|warning| format!("! {warning}")));
     lines.push(String::new());

@@ -52,15 +52,18 @@ async fn http(address: SocketAddr, path: &str) -> Result<(), String> {
         .header("connection", "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;
-    let answer = async { sender.send_request(request).await };
-    tokio::pin!(connection);
+    let answer = sender.send_request(request);
+    tokio::pin!(connection, answer);
     let response = tokio::select! {
-        // The connection ends only after the answer, or with an error.
+        biased;
+        response = &mut answer => response,
+        // The server may close as it answers: the answer is then there already.
         ended = &mut connection => {
-            return Err(ended.err().map_or_else(|| "no answer".to_owned(), |e| e.to_string()));
+            ended.map_err(|error| error.to_string())?;
+            answer.await
         }
-        response = answer => response.map_err(|error| error.to_string())?,
-    };
+    }
+    .map_err(|error| error.to_string())?;
     match response.status().as_u16() {
         200..=399 => Ok(()),
         status => Err(format!("GET {path} was answered with status {status}")),
