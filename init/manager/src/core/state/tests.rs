@@ -1,3 +1,5 @@
+//! The state machine, case by case, and what holds for every path through it.
+
 use super::*;
 use orlop_unit::RestartPolicy;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Reading logs back: merging, cursors, and what is left after a crash.
+
 use std::io::Write;
 
 use proptest::prelude::*;
