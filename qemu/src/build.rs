@@ -65,17 +65,29 @@ pub fn busybox_container(
     files: &[(&Path, &str)],
     command: &[&str],
 ) -> Result<()> {
+    let mut all = vec![(Path::new("/bin/busybox"), "/bin/busybox:755")];
+    all.extend(files);
+    container(output, reference, &all, command)
+}
+
+/// Makes an OCI archive of `files` (source, and place with an optional `:MODE`)
+/// that runs `command`.
+///
+/// # Errors
+///
+/// When `orlop-image oci` fails.
+pub fn container(
+    output: &Path,
+    reference: &str,
+    files: &[(&Path, &str)],
+    command: &[&str],
+) -> Result<()> {
     make_parent(output)?;
     let mut oci = Command::new(binary("orlop-image"));
     oci.arg("oci").arg("--output").arg(output);
-    oci.args([
-        "--reference",
-        reference,
-        "--env",
-        "PATH=/bin",
-        "--file",
-        "/bin/busybox:/bin/busybox:755",
-    ]);
+    oci.args(["--reference", reference, "--env", "PATH=/bin"]);
+    // As the first process of its namespace busybox ignores SIGTERM.
+    oci.args(["--stop-signal", "SIGKILL"]);
     for (source, place) in files {
         oci.arg("--file")
             .arg(format!("{}:{place}", source.display()));
@@ -92,6 +104,15 @@ pub fn busybox_container(
 ///
 /// When `orlop-image build` fails; its own messages say where.
 pub fn disk(host: &Path, output: &Path) -> Result<()> {
+    disk_with(host, output, &paths::binaries())
+}
+
+/// [`disk`], with the host's own programs taken from `binaries`.
+///
+/// # Errors
+///
+/// As there.
+pub fn disk_with(host: &Path, output: &Path, binaries: &Path) -> Result<()> {
     make_parent(output)?;
     let mut image = Command::new(binary("orlop-image"));
     image.arg("build").arg(host).arg("--output").arg(output);
@@ -99,7 +120,7 @@ pub fn disk(host: &Path, output: &Path) -> Result<()> {
         .arg("--cache")
         .arg(paths::cache())
         .arg("--binaries")
-        .arg(paths::binaries());
+        .arg(binaries);
     run(&mut image)
 }
 
@@ -112,7 +133,9 @@ pub fn disk(host: &Path, output: &Path) -> Result<()> {
 pub fn pki(folder: &Path) -> Result<()> {
     let mut orlop = Command::new(binary("orlop"));
     orlop.env("ORLOP_CONFIG", folder.join("config.toml"));
-    run(orlop.args(["pki", "init"]).arg(folder))
+    run(orlop
+        .args(["pki", "init", "--host", "localhost"])
+        .arg(folder))
 }
 
 /// Runs a command to its end.

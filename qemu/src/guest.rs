@@ -108,7 +108,7 @@ impl Operator {
     ///
     /// When the host does not answer.
     pub fn units(&self) -> Result<Vec<UnitStatus>> {
-        self.json(&["ps", "--all"])
+        self.json(&["ps"])
     }
 
     /// One unit.
@@ -117,7 +117,9 @@ impl Operator {
     ///
     /// When there is none of that name or the host does not answer.
     pub fn unit(&self, name: &str) -> Result<UnitStatus> {
-        self.json(&["status", name])
+        // Not `status NAME`: that ends with 1 when the unit has failed.
+        let found = self.units()?.into_iter().find(|unit| unit.name == name);
+        found.with_context(|| format!("the host has no unit {name:?}"))
     }
 
     /// The host.
@@ -170,6 +172,16 @@ impl Guest {
         &self.operator
     }
 
+    /// All that the console showed.
+    pub fn console_text(&self) -> String {
+        self.machine.console().text()
+    }
+
+    /// The console's end.
+    pub fn console_tail(&self) -> String {
+        self.machine.console().tail(40)
+    }
+
     /// Waits for the console to show the host's fingerprint, and has the
     /// operator trust it.
     ///
@@ -177,14 +189,25 @@ impl Guest {
     ///
     /// When it is not shown within `limit` or is refused.
     pub fn trust(&self, limit: Duration) -> Result<String> {
+        let deadline = Instant::now() + limit;
         let line = self.machine.console().expect("SHA256:", limit)?;
         let fingerprint = fingerprint_in(&line).with_context(|| {
             format!("no certificate fingerprint in the console's line {line:?}")
         })?;
-        let address = self.operator.address().to_owned();
-        self.operator
-            .run(&["trust", &address, "--fingerprint", &fingerprint])?;
-        Ok(fingerprint)
+        loop {
+            // Ports and disks change from boot to boot, and the folder is ours.
+            let _ = std::fs::remove_file(self.operator.config_file());
+            let address = self.operator.address();
+            let trusted = self
+                .operator
+                .run(&["trust", address, "--fingerprint", &fingerprint]);
+            match trusted {
+                Ok(_) => return Ok(fingerprint),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                // The manager may not listen yet, or was killed by a test.
+                Err(_) => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
     }
 
     /// Waits until `ready` holds of the units, asking again and again.

@@ -10,6 +10,7 @@ pub mod build;
 pub mod console;
 pub mod debian;
 pub mod guest;
+pub mod http;
 pub mod machine;
 pub mod paths;
 pub mod qmp;

@@ -34,6 +34,15 @@ pub struct Forward {
     pub guest: u16,
 }
 
+/// A network segment that joins the guest's card, QEMU's user network, and a
+/// socket that carries raw frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The loopback's port on which QEMU hands frames out, each after its length
+    /// as a big-endian 32-bit number.
+    pub frames_port: u16,
+}
+
 /// What a guest is made of.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -53,8 +62,16 @@ pub struct Config {
     pub forwards: Vec<Forward>,
     /// Words appended to the kernel's command line (direct boot only).
     pub append: String,
+    /// Whether the guest reaches nothing beyond the forwards: the tests' guests
+    /// have no business outside.
+    pub isolated: bool,
+    /// A segment that others than QEMU's user network are on, too.
+    pub segment: Option<Segment>,
     /// More QEMU arguments, for tests that need a device.
     pub extra: Vec<String>,
+    /// Whether writes to the disk are dropped when QEMU leaves (never for a test
+    /// of what lasts: QEMU then ignores the guest's flushes).
+    pub snapshot: bool,
     /// Whether QEMU leaves when the guest resets, so that a test sees it.
     pub stop_on_reset: bool,
 }
@@ -71,7 +88,10 @@ impl Config {
             memory_mib: 1024,
             forwards: Vec::new(),
             append: String::new(),
+            isolated: false,
+            segment: None,
             extra: Vec::new(),
+            snapshot: false,
             stop_on_reset: false,
         }
     }
@@ -109,10 +129,12 @@ impl Config {
                 self.disk.display()
             ),
         );
-        add("-device", "virtio-blk-pci,drive=disk,bootindex=0".into());
+        let boot_order = match self.firmware {
+            Firmware::Uefi => ",bootindex=0",
+            Firmware::Direct(_) => "",
+        };
+        add("-device", format!("virtio-blk-pci,drive=disk{boot_order}"));
         add("-device", "virtio-rng-pci".into());
-        add("-netdev", self.user_network());
-        add("-device", "virtio-net-pci,netdev=uplink,romfile=".into());
         match &self.firmware {
             Firmware::Uefi => {
                 add(
@@ -133,6 +155,7 @@ impl Config {
                 add("-append", format!("{} {}", words.trim(), self.append));
             }
         }
+        all.extend(self.network());
         if self.stop_on_reset {
             all.push("-no-reboot".into());
         }
@@ -140,13 +163,36 @@ impl Config {
         Ok(all)
     }
 
-    fn user_network(&self) -> String {
+    fn network(&self) -> Vec<String> {
+        let (mut words, card) = match self.segment {
+            Some(Segment { frames_port }) => {
+                (segment(frames_port, &self.forward_words()), "hub-card")
+            }
+            None => {
+                let user = format!(
+                    "user,id=uplink{}{}",
+                    self.restriction(),
+                    self.forward_words()
+                );
+                (vec!["-netdev".into(), user], "uplink")
+            }
+        };
+        words.push("-device".into());
+        words.push(format!("virtio-net-pci,netdev={card},romfile="));
+        words
+    }
+
+    fn restriction(&self) -> &'static str {
+        if self.isolated { ",restrict=on" } else { "" }
+    }
+
+    fn forward_words(&self) -> String {
         let forwards: Vec<String> = self
             .forwards
             .iter()
             .map(|port| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", port.host, port.guest))
             .collect();
-        format!("user,id=uplink{}", forwards.concat())
+        forwards.concat()
     }
 
     fn console_file(&self) -> PathBuf {
@@ -160,6 +206,20 @@ impl Config {
     fn variables_file(&self) -> PathBuf {
         self.folder.join("firmware-variables.fd")
     }
+}
+
+fn segment(frames_port: u16, forwards: &str) -> Vec<String> {
+    let parts = [
+        format!("user,id=nat,restrict=on{forwards}"),
+        format!("socket,id=frames,listen=127.0.0.1:{frames_port}"),
+        "hubport,id=hub-nat,hubid=0,netdev=nat".into(),
+        "hubport,id=hub-frames,hubid=0,netdev=frames".into(),
+        "hubport,id=hub-card,hubid=0".into(),
+    ];
+    parts
+        .into_iter()
+        .flat_map(|part| ["-netdev".to_owned(), part])
+        .collect()
 }
 
 /// A running guest; dropped, it is switched off hard.

@@ -1,8 +1,25 @@
 //! End-to-end tests: real images, booted under QEMU, read as stories.
 
+#![allow(dead_code, reason = "each story uses its own part of the fixture")]
+
+mod debian_images;
+mod fixture;
 mod neighbour;
+mod stories;
+
+use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
-    let arguments = libtest_mimic::Arguments::from_args();
-    libtest_mimic::run(&arguments, Vec::new()).exit();
+    let mut arguments = Arguments::from_args();
+    // Two emulated processors a guest, on two real ones: more at once gain nothing.
+    arguments.test_threads = arguments.test_threads.or(Some(2));
+    let trials = stories::ALL
+        .iter()
+        .map(|(name, story)| {
+            Trial::test(*name, move || {
+                story().map_err(|error| Failed::from(format!("{error:?}")))
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit();
 }

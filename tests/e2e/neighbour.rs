@@ -23,7 +23,7 @@ const SOURCE_PORT: u16 = 45_454;
 
 /// What came back for a TCP SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// Somebody accepts connections there.
     Accepted,
     /// The packet arrived and was refused.
@@ -32,33 +32,15 @@ pub enum Answer {
     Silence,
 }
 
-/// QEMU arguments that put a frame socket on the same segment as the guest's
-/// user network `user`, and name the hub port for the card.
-pub fn segment(port: u16, forwards: &str) -> Vec<String> {
-    [
-        "-netdev".to_owned(),
-        format!("user,id=nat{forwards}"),
-        "-netdev".into(),
-        format!("socket,id=frames,listen=127.0.0.1:{port}"),
-        "-netdev".into(),
-        "hubport,id=hub-nat,hubid=0,netdev=nat".into(),
-        "-netdev".into(),
-        "hubport,id=hub-frames,hubid=0,netdev=frames".into(),
-        "-netdev".into(),
-        "hubport,id=hub-card,hubid=0".into(),
-    ]
-    .into()
-}
-
 /// The neighbour.
-pub struct Neighbour {
+pub(crate) struct Neighbour {
     stream: TcpStream,
     pending: Vec<u8>,
 }
 
 impl Neighbour {
     /// Plugs into the socket that QEMU listens on.
-    pub fn plug_in(port: u16) -> Result<Neighbour> {
+    pub(crate) fn plug_in(port: u16) -> Result<Neighbour> {
         let stream = TcpStream::connect(("127.0.0.1", port)).context("QEMU's frame socket")?;
         stream.set_read_timeout(Some(Duration::from_millis(50)))?;
         Ok(Neighbour {
@@ -68,7 +50,7 @@ impl Neighbour {
     }
 
     /// Asks who has `ip`.
-    pub fn mac_of(&mut self, ip: Ipv4Addr) -> Result<[u8; 6]> {
+    pub(crate) fn mac_of(&mut self, ip: Ipv4Addr) -> Result<[u8; 6]> {
         let question = arp(ArpOperation::REQUEST, [0; 6], ip)?;
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
@@ -85,7 +67,7 @@ impl Neighbour {
 
     /// Sends a TCP SYN for `ip:port` to the station `via`, several times, and
     /// reports the first answer within `patience`.
-    pub fn knock(
+    pub(crate) fn knock(
         &mut self,
         via: [u8; 6],
         ip: Ipv4Addr,
@@ -104,7 +86,7 @@ impl Neighbour {
             let until = deadline.min(Instant::now() + Duration::from_millis(400));
             while let Some(frame) = self.receive(until)? {
                 self.answer_arp(&frame)?;
-                if let Some(answer) = tcp_answer(&frame, port) {
+                if let Some(answer) = tcp_answer(&frame, via, port) {
                     return Ok(answer);
                 }
             }
@@ -188,7 +170,11 @@ fn arp_answer(frame: &[u8], ip: Ipv4Addr) -> Option<[u8; 6]> {
     is_answer.then(|| frame[22..28].try_into().ok())?
 }
 
-fn tcp_answer(frame: &[u8], port: u16) -> Option<Answer> {
+fn tcp_answer(frame: &[u8], from: [u8; 6], port: u16) -> Option<Answer> {
+    // Only what the guest's own card sent: the hub carries others' frames, too.
+    if frame.get(6..12)? != from {
+        return None;
+    }
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     let Some(NetSlice::Ipv4(ip)) = packet.net else {
         return None;

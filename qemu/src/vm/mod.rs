@@ -1,5 +1,6 @@
 //! The `cargo vm` command, one module a subcommand.
 
+mod bench;
 mod down;
 mod files;
 mod test;
@@ -22,6 +23,8 @@ enum Action {
     Up(up::Options),
     /// Shut the guest down that `up` left running
     Down,
+    /// Measure boot times, memory, sizes and rebuilds
+    Bench(bench::Options),
     /// Run all tests: format, clippy, unit, property, tidy, end to end under QEMU
     Test(test::Options),
 }
@@ -35,6 +38,7 @@ pub fn run() -> Result<()> {
     match Arguments::parse().command {
         Action::Up(options) => up::run(&options),
         Action::Down => down::run(),
+        Action::Bench(options) => bench::run(&options),
         Action::Test(options) => test::run(&options),
     }
 }

@@ -19,7 +19,7 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(240);
 
 /// The disk's size in the guest, larger than the image so that the state
 /// partition grows at first boot as it would on a real machine.
-const DISK_BYTES: u64 = 4 << 30;
+pub(super) const DISK_BYTES: u64 = 4 << 30;
 
 #[derive(clap::Args)]
 pub(super) struct Options {
@@ -94,7 +94,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 /// Builds binaries, the demo's container, certificates and the disk image.
-fn build_image(host: Option<&Path>) -> Result<PathBuf> {
+pub(super) fn build_image(host: Option<&Path>) -> Result<PathBuf> {
     println!("Building Orlop's binaries ...");
     build::binaries()?;
     std::fs::create_dir_all(paths::vm())?;
@@ -113,7 +113,7 @@ fn build_image(host: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// The kernel, initramfs and command line beside an image.
-fn boot_files(image: &Path) -> PathBuf {
+pub(super) fn boot_files(image: &Path) -> PathBuf {
     let mut name = image.as_os_str().to_owned();
     name.push(".d");
     PathBuf::from(name)
@@ -225,7 +225,7 @@ fn wait_until_healthy(guest: &mut Guest, interrupted: &mpsc::Receiver<()>) -> Re
     }
 }
 
-fn all_healthy(units: &[UnitStatus]) -> bool {
+pub(super) fn all_healthy(units: &[UnitStatus]) -> bool {
     let well = |unit: &UnitStatus| {
         unit.state == UnitState::Running
             && unit

@@ -1,0 +1,52 @@
+//! The demo as a new user gets it.
+
+use anyhow::{Result, ensure};
+use orlop_control::types::UnitState;
+use orlop_qemu::http;
+use orlop_qemu::machine::Firmware;
+
+use crate::fixture::{self, PATIENCE};
+
+/// UEFI, systemd-boot, UKI, verity root, manager, container, page, power-off.
+pub(crate) fn boots_through_firmware() -> Result<()> {
+    let image = fixture::demo_image()?;
+    let mut config = fixture::disk_of(&image, "demo")?;
+    config.firmware = Firmware::Uefi;
+    let web = fixture::forward(&mut config, 80)?;
+    let mut guest = fixture::boot(config)?;
+    guest.wait_units("a healthy web", PATIENCE, |units| {
+        units.iter().any(|unit| fixture::is_healthy(unit, "web"))
+    })?;
+
+    let (status, page) = http::get(web, "/")?;
+    ensure!(
+        status == 200 && page.contains("It runs."),
+        "{status}: {page}"
+    );
+
+    let host = guest.operator().status()?;
+    ensure!(host.slot == "a" && host.state == "ok", "{host:?}");
+    ensure!(
+        host.state_size > 1 << 30,
+        "the state partition did not grow: {}",
+        host.state_size
+    );
+    ensure!(
+        !host.watchdog.is_empty(),
+        "status must tell the watchdog: {host:?}"
+    );
+    let web = guest.operator().unit("web")?;
+    ensure!(
+        web.state == UnitState::Running && web.pid.is_some(),
+        "{web:?}"
+    );
+
+    let console = guest.machine().console().text();
+    for wanted in ["orlop", "web", "running"] {
+        ensure!(
+            console.contains(wanted),
+            "the console shows no {wanted:?}:\n{console}"
+        );
+    }
+    guest.power_off(PATIENCE)
+}

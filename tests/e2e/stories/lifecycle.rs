@@ -1,0 +1,155 @@
+//! Units through their lives, driven by the `orlop` command.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use orlop_control::types::UnitState;
+use orlop_qemu::guest::Guest;
+
+use crate::fixture::{self, PATIENCE};
+
+/// A unit that prints a line and sleeps.
+const SLEEPER: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
+    command = [\"busybox\", \"sh\", \"-c\", \"echo hello from $0; exec busybox sleep 100000\", \"sleeper\"]\n";
+
+/// A unit that ends with code 7.
+const SEVEN: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
+    command = [\"busybox\", \"sh\", \"-c\", \"exit 7\"]\n[restart]\npolicy = \"never\"\n";
+
+fn plain_guest(story: &str) -> Result<Guest> {
+    let image = fixture::host_image("plain", "", &[])?;
+    fixture::boot(fixture::disk_of(&image, story)?)
+}
+
+/// apply, ps, logs, stop, start, restart, a changed file, rm.
+pub(crate) fn unit_life() -> Result<()> {
+    let mut guest = plain_guest("unit-life")?;
+    fixture::apply(&guest, &[("sleeper", SLEEPER)])?;
+    let started = fixture::wait_state(&guest, "sleeper", UnitState::Running)?;
+    let log = fixture::wait_output(&guest, &["logs", "sleeper"], "hello from sleeper")?;
+    ensure!(log.contains("hello from sleeper"), "{log}");
+    ensure!(
+        guest.operator().run(&["ps"])?.contains("sleeper"),
+        "ps must list it"
+    );
+
+    guest.operator().run(&["stop", "sleeper"])?;
+    fixture::wait_state(&guest, "sleeper", UnitState::Stopped)?;
+    let reason = guest
+        .operator()
+        .unit("sleeper")?
+        .reason
+        .context("a stopped unit has a reason")?;
+    ensure!(!reason.is_empty(), "an empty reason");
+    guest.operator().run(&["start", "sleeper"])?;
+    let again = fixture::wait_state(&guest, "sleeper", UnitState::Running)?;
+    ensure!(
+        again.pid != started.pid,
+        "the same process after stop and start"
+    );
+    ensure!(
+        again.address == started.address,
+        "the address must stay: {again:?}"
+    );
+    guest.operator().run(&["restart", "sleeper"])?;
+    guest.wait_units("a restarted sleeper", PATIENCE, |units| {
+        units
+            .iter()
+            .any(|unit| unit.state == UnitState::Running && unit.pid != again.pid)
+    })?;
+
+    let changed = SLEEPER.replace("hello from", "changed greeting from");
+    fixture::apply(&guest, &[("sleeper", &changed)])?;
+    fixture::wait_output(
+        &guest,
+        &["logs", "sleeper"],
+        "changed greeting from sleeper",
+    )?;
+
+    fixture::apply(&guest, &[("seven", SEVEN)])?;
+    let failed = fixture::wait_state(&guest, "seven", UnitState::Failed)?;
+    let exit = failed.last_exit.context("a failed unit has its exit")?;
+    ensure!(exit.code == Some(7), "{exit:?}");
+
+    guest.operator().run(&["rm", "sleeper"])?;
+    guest.wait_units("no sleeper", PATIENCE, |units| {
+        units.iter().all(|unit| unit.name != "sleeper")
+    })?;
+    let gone = guest.operator().try_run(&["status", "sleeper"])?;
+    ensure!(!gone.status.success(), "a removed unit must be unknown");
+    guest.power_off(PATIENCE)
+}
+
+/// exec: output, exit status, the container's own user namespace and defaults.
+pub(crate) fn exec() -> Result<()> {
+    let mut guest = plain_guest("exec")?;
+    fixture::apply(&guest, &[("sleeper", SLEEPER)])?;
+    fixture::wait_state(&guest, "sleeper", UnitState::Running)?;
+    let inside = |script: &str| {
+        guest
+            .operator()
+            .try_run(&["exec", "sleeper", "busybox", "sh", "-c", script])
+    };
+    let answer = inside("echo out; echo err >&2; exit 3")?;
+    ensure!(answer.status.code() == Some(3), "{answer:?}");
+    ensure!(
+        answer.stdout == b"out\n" && answer.stderr == b"err\n",
+        "{answer:?}"
+    );
+
+    let status =
+        String::from_utf8(inside("busybox cat /proc/self/status /proc/self/uid_map")?.stdout)?;
+    ensure!(status.contains("NoNewPrivs:\t1"), "{status}");
+    ensure!(status.contains("Seccomp:\t2"), "{status}");
+    ensure!(status.contains("CapInh:\t0000000000000000"), "{status}");
+    let map = status
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .split_whitespace()
+        .nth(1);
+    ensure!(
+        map.is_some_and(|outside| outside != "0"),
+        "root inside is root outside: {status}"
+    );
+    let denied = inside("busybox mount -t tmpfs none /tmp")?;
+    ensure!(
+        !denied.status.success(),
+        "a container may not mount: {denied:?}"
+    );
+    let missing = guest
+        .operator()
+        .try_run(&["exec", "sleeper", "/no/such/command"])?;
+    ensure!(missing.status.code() == Some(127), "{missing:?}");
+    let still = guest.operator().unit("sleeper")?;
+    ensure!(
+        still.state == UnitState::Running,
+        "a failed exec ended the container: {still:?}"
+    );
+    guest.power_off(PATIENCE)
+}
+
+/// What was acknowledged is there after the plug is pulled.
+pub(crate) fn power_cut() -> Result<()> {
+    let image = fixture::host_image("plain", "", &[])?;
+    let config = fixture::disk_of(&image, "power-cut")?;
+    let mut guest = fixture::boot(config.clone())?;
+    let first = guest.operator().status()?;
+    fixture::apply(&guest, &[("sleeper", SLEEPER), ("seven", SEVEN)])?;
+    guest.machine().cut_power()?;
+    std::thread::sleep(Duration::from_millis(100));
+
+    let mut guest = fixture::boot(config)?;
+    fixture::wait_state(&guest, "sleeper", UnitState::Running)?;
+    fixture::wait_state(&guest, "seven", UnitState::Failed)?;
+    let second = guest.operator().status()?;
+    ensure!(
+        first.machine_id == second.machine_id,
+        "another machine id after a power cut"
+    );
+    ensure!(
+        first.fingerprint == second.fingerprint,
+        "another host key after a power cut"
+    );
+    guest.power_off(PATIENCE)
+}

@@ -1,0 +1,62 @@
+//! The stories, by what they are about.
+
+mod api;
+mod bad_input;
+mod boot_faults;
+mod crash_only;
+mod demo;
+mod lifecycle;
+mod network;
+mod real_software;
+
+/// A story: ends well or says what went wrong.
+pub(crate) type Story = fn() -> anyhow::Result<()>;
+
+/// Every story and its name.
+pub(crate) const ALL: &[(&str, Story)] = &[
+    (
+        "demo_boots_through_firmware_and_serves_its_page",
+        demo::boots_through_firmware,
+    ),
+    (
+        "units_are_applied_stopped_changed_and_removed",
+        lifecycle::unit_life,
+    ),
+    ("exec_runs_in_the_container", lifecycle::exec),
+    (
+        "what_was_applied_lasts_across_a_power_cut",
+        lifecycle::power_cut,
+    ),
+    (
+        "bad_unit_files_change_nothing_and_say_why",
+        bad_input::unit_files,
+    ),
+    ("failing_containers_say_why", bad_input::containers),
+    (
+        "nginx_and_redis_run_and_find_each_other",
+        real_software::nginx_and_redis,
+    ),
+    (
+        "a_neighbour_reaches_only_what_is_published",
+        network::neighbour,
+    ),
+    (
+        "curl_is_served_and_strangers_are_not",
+        api::curl_and_strangers,
+    ),
+    (
+        "a_ruined_state_partition_does_not_loop",
+        boot_faults::ruined_state,
+    ),
+    ("a_changed_root_is_not_used", boot_faults::changed_root),
+    ("a_hung_manager_is_replaced", boot_faults::hung_manager),
+    (
+        "a_hung_pid_1_is_reset_by_the_watchdog",
+        boot_faults::hung_init,
+    ),
+    ("a_panicked_kernel_reboots", boot_faults::panicked_kernel),
+    (
+        "manager_killed_a_hundred_times_loses_nothing",
+        crash_only::hundred_kills,
+    ),
+];
