@@ -71,6 +71,26 @@ impl Operator {
             .context("cannot run the orlop command")
     }
 
+    /// Runs `orlop` with `arguments`, which must succeed, and gives its standard
+    /// output and standard error.
+    ///
+    /// # Errors
+    ///
+    /// When it fails; the error holds the end of its standard error.
+    pub fn run_apart(&self, arguments: &[&str]) -> Result<Output> {
+        let output = self.try_run(arguments)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let last = said.lines().last().unwrap_or_default();
+            bail!(
+                "`orlop {}` ended with {}: {last}",
+                arguments.join(" "),
+                output.status
+            );
+        }
+        Ok(output)
+    }
+
     /// Runs `orlop` with `arguments` and gives its standard output.
     ///
     /// # Errors

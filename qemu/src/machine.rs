@@ -268,7 +268,7 @@ impl Machine {
     }
 
     fn wait_for_qmp(&mut self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !self.config.qmp_socket().exists() {
             if let Some(status) = self.child.try_wait()? {
                 let log = self.config.folder.join("qemu.log");
@@ -276,7 +276,7 @@ impl Machine {
                 bail!("QEMU ended at once ({status}): {}", words.trim());
             }
             if Instant::now() > deadline {
-                bail!("QEMU made no control socket within 20 s");
+                bail!("QEMU made no control socket within 60 s");
             }
             std::thread::sleep(Duration::from_millis(10));
         }

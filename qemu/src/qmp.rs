@@ -24,7 +24,7 @@ impl Qmp {
     pub fn connect(socket: &Path) -> Result<Qmp> {
         let stream = UnixStream::connect(socket)
             .with_context(|| format!("cannot reach QEMU at {}", socket.display()))?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut qmp = Qmp {
             reader: BufReader::new(stream),
         };

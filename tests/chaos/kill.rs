@@ -14,7 +14,7 @@ const TALLY: &str = "/run/chaos-kills";
 /// What a kill waits for.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
-    /// Any time within a second and a half.
+    /// Any time within a second.
     Any,
     /// A container's folder appears or goes.
     Create,
@@ -49,7 +49,7 @@ pub(crate) fn run(manager: Pid, most: u32) -> Result<()> {
 
 fn wait_for(moment: Moment) -> Result<()> {
     let folders: Vec<std::path::PathBuf> = match moment {
-        Moment::Any => return sleep_below(1_500_000),
+        Moment::Any => return sleep_below(1_000_000),
         Moment::Create => vec!["/run/orlop/containers".into()],
         Moment::Apply => vec!["/etc/orlop/units".into()],
         Moment::Exit => cgroup_events(),
@@ -66,7 +66,7 @@ fn wait_for(moment: Moment) -> Result<()> {
         rustix::event::PollFlags::IN,
     )];
     let limit = rustix::event::Timespec {
-        tv_sec: 3,
+        tv_sec: 1,
         tv_nsec: 0,
     };
     rustix::event::poll(&mut ready, Some(&limit))?;

@@ -87,14 +87,19 @@ fn torment() -> Result<()> {
     }
 }
 
-/// Does `harm` once in a boot, after the host had time to come up.
+/// The unit file that the test applies when it is ready for harm.
+const WHEN: &str = "/etc/orlop/units/now.toml";
+
+/// Does `harm` once in a boot, when the test says so.
 fn once(name: &str, harm: impl FnOnce() -> Result<()>) -> Result<()> {
     let mark = format!("/run/chaos-{name}");
     if std::fs::exists(&mark)? {
         return Ok(());
     }
     std::fs::write(mark, "")?;
-    std::thread::sleep(Duration::from_secs(6));
+    while !std::fs::exists(WHEN)? {
+        std::thread::sleep(Duration::from_millis(100));
+    }
     say(name);
     harm()
 }

@@ -1,16 +1,14 @@
-//! A container's only process in the crash test: writes numbered lines faster
-//! than 1 MiB/s, then ends with a code that its life's number decides.
+//! A container's only process in the crash test: writes numbered lines, then
+//! ends with a code that its life's number decides.
 //!
-//! `writer COUNTER LINES`: COUNTER is a file on a volume that numbers the lives;
-//! LINES is how many lines each life writes. Even lines go to standard output,
-//! odd ones to standard error.
+//! `writer COUNTER LINES BURST`: COUNTER is a file on a volume that numbers the
+//! lives; LINES is how many lines of 64 bytes each life writes, BURST at a time,
+//! 200 times a second. Even lines go to standard output, odd ones to standard
+//! error.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// Lines a burst: at 64 bytes a line and 5 ms a burst this is over 3 MiB/s.
-const BURST: u64 = 256;
 
 fn main() -> ExitCode {
     match live() {
@@ -29,6 +27,10 @@ fn live() -> std::io::Result<u8> {
         .next()
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
+    let burst: u64 = arguments
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1);
     let life: u64 = std::fs::read_to_string(&counter)
         .ok()
         .and_then(|text| text.parse().ok())
@@ -38,14 +40,14 @@ fn live() -> std::io::Result<u8> {
     let mut number = 0;
     while number < lines {
         let (mut even, mut odd) = (Vec::new(), Vec::new());
-        for line in number..lines.min(number + BURST) {
+        for line in number..lines.min(number + burst) {
             let stream = if line % 2 == 0 { &mut even } else { &mut odd };
             writeln!(stream, "life {life:06} line {line:08} {}", "x".repeat(35))?;
         }
         output.write_all(&even)?;
         output.flush()?;
         errors.write_all(&odd)?;
-        number += BURST;
+        number += burst;
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(u8::try_from(life % 200).unwrap_or(0))

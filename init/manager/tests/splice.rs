@@ -89,7 +89,7 @@ fn no_byte_is_lost_or_doubled_by_kills() {
             .map(|path| path.metadata().unwrap().len())
             .sum()
     };
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if size() >= expected {
             break;
         }

@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context as _, Result, ensure};
 use orlop_control::types::UnitState;
+use orlop_qemu::guest::Guest;
 use orlop_qemu::machine::Config;
 
 use super::crash_only::tormented_image;
@@ -102,6 +103,7 @@ pub(crate) fn hung_manager() -> Result<()> {
     let mut guest = fixture::boot(config)?;
     fixture::apply_patiently(&guest, &[("sleeper", SLEEPER)])?;
     let before = fixture::wait_state(&guest, "sleeper", UnitState::Running)?;
+    harm_now(&guest)?;
     guest
         .machine()
         .console()
@@ -134,9 +136,16 @@ fn resets(story: &str, order: &str) -> Result<()> {
     config.append = format!("chaos={order}");
     config.stop_on_reset = true;
     let mut guest = fixture::boot(config)?;
+    harm_now(&guest)?;
     guest
         .machine()
         .console()
         .expect(&format!("chaos: {order}"), PATIENCE)?;
     guest.machine().wait_for_end(PATIENCE)
+}
+
+/// Tells the tormentor to go ahead; whether the host can still answer is open.
+fn harm_now(guest: &Guest) -> Result<()> {
+    fixture::try_apply(guest, &[("now", SLEEPER.as_bytes())])?;
+    Ok(())
 }

@@ -44,6 +44,31 @@ pub(crate) struct TestHost {
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Waits until `holder` has left this process's namespaces: whoever entered its
+/// before would mount in the machine's own.
+fn wait_for_namespaces(holder: u32) {
+    let namespace = |of: &str, kind: &str| std::fs::read_link(format!("/proc/{of}/ns/{kind}")).ok();
+    let began = Instant::now();
+    for kind in ["mnt", "net"] {
+        while namespace(&holder.to_string(), kind) == namespace("self", kind) {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "unshare does not leave the {kind} namespace"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    // Its mounts are private only once it runs what it was told to.
+    let runs = || std::fs::read_to_string(format!("/proc/{holder}/comm"));
+    while runs().is_ok_and(|name| name.trim() != "sleep") {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "unshare does not run its command"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// This process reaps for one host at a time.
 pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
     ONE_AT_A_TIME
@@ -67,7 +92,7 @@ impl TestHost {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(200));
+        wait_for_namespaces(holder.id());
         let (manager, end) = (
             Arc::new(AtomicI32::new(0)),
             Arc::new(AtomicBool::new(false)),
@@ -172,11 +197,11 @@ impl TestHost {
         found.unwrap()
     }
 
-    /// Waits; panics with `what` and the last state after a minute.
+    /// Waits; panics with `what` and the last state after three minutes.
     pub(crate) fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
         let began = Instant::now();
         while !done() {
-            if began.elapsed() > Duration::from_secs(60) {
+            if began.elapsed() > Duration::from_secs(180) {
                 let units = self.runtime.block_on(self.client.units());
                 panic!("still not: {what}\n{units:#?}");
             }

@@ -17,7 +17,7 @@ use orlop_unit::{Addressing, Cidr, Uplink};
 use crate::net::{Network, Settings, UplinkConfig};
 
 /// For what is to arrive: a busy machine may lose a first packet.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// For what is to be dropped: long enough that it would have arrived.
 const IMPATIENCE: Duration = Duration::from_millis(700);
 
@@ -39,7 +39,7 @@ impl Spot {
             .spawn()?;
         let mut spot = Spot { child };
         let here = std::fs::read_link("/proc/thread-self/ns/net")?;
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline && spot.child.try_wait()?.is_none() {
             let path = format!("/proc/{}/ns/net", spot.child.id());
             let exe = std::fs::read_link(format!("/proc/{}/exe", spot.child.id()));
@@ -264,7 +264,7 @@ impl World {
             .unwrap();
         let mut status = network.uplink();
         let ready = status.wait_for(|status| status.addresses.contains(&HOST));
-        let ready = tokio::time::timeout(Duration::from_secs(5), ready).await;
+        let ready = tokio::time::timeout(Duration::from_secs(60), ready).await;
         ready.expect("the uplink gets its address in time").unwrap();
         network
     }
