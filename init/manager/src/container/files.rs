@@ -5,6 +5,7 @@ use std::io::{Error, Result};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use orlop_unit::{Mount, Unit, VolumeSource};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
@@ -17,6 +18,8 @@ use crate::paths::Paths;
 
 /// The largest secret, in bytes.
 const SECRET_MAX: usize = 1 << 20;
+/// Held while a volume is made: two units may begin to use it at once.
+static MAKING: Mutex<()> = Mutex::new(());
 
 /// The container's place on the network, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,10 +135,18 @@ pub fn volumes(
 /// A new volume belongs to whom the directory in the image belongs to that it
 /// is mounted on, so that a service that is not root can write to it.
 fn make_volume(source: &Path, volume: &Mount, image: &Path) -> Result<()> {
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if source.is_dir() {
         return Ok(());
     }
-    let beside = source.with_extension("new");
+    // No volume's name begins with a dot, so this is none's place.
+    let name = source.file_name().unwrap_or_default().to_string_lossy();
+    let beside = source.with_file_name(format!(".new-{name}"));
+    // Left by an attempt that was interrupted, with an owner it had then.
+    match std::fs::remove_dir_all(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     std::fs::create_dir_all(&beside)?;
     if let Some(metadata) = in_image(image, &volume.target) {
         chown(&beside, Some(metadata.uid()), Some(metadata.gid()))?;
@@ -204,4 +215,34 @@ pub fn io_devices(unit: &Unit) -> Result<Vec<IoNumbers>> {
         });
     }
     Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_volume_takes_no_others_place() {
+        let root = tempfile::tempdir().unwrap();
+        let volumes = root.path().join("volumes");
+        for other in ["shop.new", "shop.old", ".new-shop"] {
+            std::fs::create_dir_all(volumes.join(other)).unwrap();
+            std::fs::write(volumes.join(other).join("file"), other).unwrap();
+        }
+        let image = root.path().join("image");
+        std::fs::create_dir_all(image.join("data")).unwrap();
+        let mode = std::fs::Permissions::from_mode(0o750);
+        std::fs::set_permissions(image.join("data"), mode).unwrap();
+        for name in ["shop", "shop.db"] {
+            let volume: Mount = format!("{name}:/data").parse().unwrap();
+            make_volume(&volumes.join(name), &volume, &image).unwrap();
+            let made = std::fs::metadata(volumes.join(name)).unwrap();
+            assert_eq!(made.mode() & 0o7777, 0o750);
+            assert!(!volumes.join(name).join("file").exists(), "a leftover's");
+        }
+        assert!(volumes.join("shop.new/file").exists());
+        assert!(volumes.join("shop.old/file").exists());
+        assert!(!volumes.join(".new-shop").exists());
+        assert!(".new-shop:/data".parse::<Mount>().is_err());
+    }
 }
