@@ -272,19 +272,21 @@ impl Tools {
     }
 }
 
-/// What a unit wrote belongs to the image that it wrote over.
+/// What a unit wrote belongs to the image that it wrote over. Only a mark that
+/// says so, or none at all, is a reason to delete it: a disk that cannot be
+/// read just now is not.
 fn fresh_upper(dir: &Path, image: &str) -> Result<()> {
     let mark = dir.join("image");
-    match std::fs::read_to_string(&mark) {
-        Ok(of) if of == image => Ok(()),
-        Ok(_) | Err(_) => {
-            if dir.exists() {
-                std::fs::remove_dir_all(dir)?;
-            }
-            std::fs::create_dir_all(dir)?;
-            crate::durable::replace(&mark, image.as_bytes(), true)
-        }
+    match std::fs::read(&mark) {
+        Ok(of) if of == image.as_bytes() => return Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => {}
     }
+    if dir.exists() {
+        std::fs::remove_dir_all(dir)?;
+    }
+    std::fs::create_dir_all(dir)?;
+    crate::durable::replace(&mark, image.as_bytes(), true)
 }
 
 /// The mount points that the image lacks; `true` for directories.
@@ -301,4 +303,32 @@ fn mount_points(unit: &Unit, binds: &[Bind], image: &Path) -> Vec<(String, bool)
         .chain(binds)
         .filter(|(path, _)| files::in_image(image, path).is_none())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_images_files_are_deleted() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("upper");
+        let (mark, file) = (dir.join("image"), dir.join("file"));
+        fresh_upper(&dir, "one").unwrap();
+        std::fs::write(&file, "written").unwrap();
+        fresh_upper(&dir, "one").unwrap();
+        assert!(file.exists());
+        // A mark that cannot be read, as root reads all files: a directory.
+        std::fs::remove_file(&mark).unwrap();
+        std::fs::create_dir(&mark).unwrap();
+        assert!(fresh_upper(&dir, "one").is_err());
+        assert!(file.exists());
+        std::fs::remove_dir(&mark).unwrap();
+        fresh_upper(&dir, "one").unwrap();
+        assert!(!file.exists());
+        std::fs::write(&file, "written").unwrap();
+        fresh_upper(&dir, "two").unwrap();
+        assert!(!file.exists());
+        assert_eq!(std::fs::read_to_string(&mark).unwrap(), "two");
+    }
 }
