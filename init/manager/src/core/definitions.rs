@@ -1,6 +1,7 @@
 //! Which units the unit directories declare, and what is wrong with the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ impl Definition {
     }
 
     /// Reads a unit from its text.
-    pub fn parse(source: &Path, bytes: &[u8]) -> Result<Definition, Vec<Diagnostic>> {
+    pub fn parse(source: &Path, bytes: &[u8]) -> std::result::Result<Definition, Vec<Diagnostic>> {
         let parsed = Unit::parse_bytes(&source.to_string_lossy(), bytes)?;
         Ok(Definition {
             parsed: Arc::new(parsed),
@@ -51,34 +52,70 @@ pub enum Declared {
 /// What the directories declare, by unit name.
 pub type Declarations = BTreeMap<String, Declared>;
 
+/// What was found in the directories.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// What the files declare.
+    pub units: Declarations,
+    /// The names of the files that a directory has too many of: they are not
+    /// read, but there.
+    pub unread: BTreeSet<String>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+impl Found {
+    /// Whether a unit has a file, read or not.
+    pub fn has(&self, name: &str) -> bool {
+        self.units.contains_key(name) || self.unread.contains(name)
+    }
+}
+
 /// Reads all directories, the later winning by name. A link to /dev/null
-/// takes an earlier file away.
-pub fn read(dirs: &[PathBuf]) -> Declarations {
-    let mut all = Declarations::new();
+/// takes an earlier file away. An error says nothing about which files there
+/// are: a directory is either read whole or not at all.
+pub fn read(dirs: &[PathBuf]) -> Result<Found> {
+    let mut found = Found::default();
     for dir in dirs {
-        for path in files(dir) {
+        let files = files(dir)
+            .map_err(|error| Error::new(error.kind(), format!("{}: {error}", dir.display())))?;
+        let count = files.len();
+        for (number, path) in files.into_iter().enumerate() {
             let Some(name) = path
                 .file_stem()
                 .map(|stem| stem.to_string_lossy().into_owned())
             else {
                 continue;
             };
-            if std::fs::read_link(&path).is_ok_and(|to| to == Path::new("/dev/null")) {
-                all.remove(&name);
-                continue;
+            found.unread.remove(&name);
+            if number >= FILES_MAX {
+                // Nor may an earlier directory's file stand in for it.
+                found.units.remove(&name);
+                found.unread.insert(name);
+            } else if std::fs::read_link(&path).is_ok_and(|to| to == Path::new("/dev/null")) {
+                found.units.remove(&name);
+            } else {
+                found.units.insert(name, declared(&path));
             }
-            all.insert(name, declared(&path));
+        }
+        if count > FILES_MAX {
+            found.warnings.push(format!(
+                "{} has {count} unit files; only the first {FILES_MAX} are followed",
+                dir.display()
+            ));
         }
     }
-    all
+    Ok(found)
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return Vec::new();
+/// A directory's unit files; none if it is not there.
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?.collect::<Result<Vec<_>>>()?,
     };
     let mut files: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
+        .into_iter()
         .map(|entry| entry.path())
         .filter(|path| {
             path.extension()
@@ -91,8 +128,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
         })
         .collect();
     files.sort();
-    files.truncate(FILES_MAX);
-    files
+    Ok(files)
 }
 
 fn declared(path: &Path) -> Declared {
@@ -104,7 +140,7 @@ fn declared(path: &Path) -> Declared {
         },
         Err(error) => {
             let (what, help) = match error.kind() {
-                std::io::ErrorKind::NotFound => (
+                ErrorKind::NotFound => (
                     "a link that leads nowhere".to_owned(),
                     "remove it, or make the file that it names",
                 ),
@@ -179,7 +215,7 @@ mod tests {
         std::fs::write(dirs[0].join("b.toml"), GOOD).unwrap();
         std::fs::write(dirs[2].join("a.toml"), GOOD).unwrap();
         std::os::unix::fs::symlink("/dev/null", dirs[1].join("b.toml")).unwrap();
-        let found = read(&dirs);
+        let found = read(&dirs).unwrap().units;
         assert_eq!(good(&found), ["a"]);
         assert!(matches!(&found["a"], Declared::Good(d) if d.source.starts_with(&dirs[2])));
         assert!(!found.contains_key("b"));
@@ -195,7 +231,7 @@ mod tests {
         std::fs::create_dir(dirs[1].join("dir.toml")).unwrap();
         std::os::unix::fs::symlink("nowhere", dirs[1].join("dangling.toml")).unwrap();
         std::fs::write(dirs[1].join(".#good.toml"), "x").unwrap();
-        let found = read(&dirs);
+        let found = read(&dirs).unwrap().units;
         assert_eq!(good(&found), ["good"]);
         assert_eq!(found.len(), 6);
         for (name, declared) in &found {
@@ -206,13 +242,43 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_cannot_be_read_is_not_an_empty_one() {
+        let (_root, dirs) = dirs();
+        std::fs::write(dirs[0].join("a.toml"), GOOD).unwrap();
+        std::fs::remove_dir(&dirs[2]).unwrap();
+        assert!(read(&dirs).unwrap().has("a"), "one that is missing is");
+        // Root may read all directories; this is none.
+        std::fs::write(&dirs[2], "").unwrap();
+        let error = read(&dirs).unwrap_err().to_string();
+        assert!(error.contains(&*dirs[2].to_string_lossy()), "{error}");
+    }
+
+    #[test]
+    fn a_file_too_many_is_still_there() {
+        let (_root, dirs) = dirs();
+        for number in 0..FILES_MAX {
+            std::fs::write(dirs[1].join(format!("a{number}.toml")), "").unwrap();
+        }
+        let found = read(&dirs).unwrap();
+        assert_eq!((found.units.len(), found.warnings.len()), (FILES_MAX, 0));
+        std::fs::write(dirs[0].join("z.toml"), GOOD).unwrap();
+        std::fs::write(dirs[1].join("z.toml"), GOOD).unwrap();
+        let found = read(&dirs).unwrap();
+        assert_eq!((found.units.len(), found.warnings.len()), (FILES_MAX, 1));
+        assert!(found.has("z") && !found.units.contains_key("z"));
+        // A later directory still has the last word.
+        std::fs::write(dirs[2].join("z.toml"), GOOD).unwrap();
+        assert_eq!(good(&read(&dirs).unwrap().units), ["z"]);
+    }
+
+    #[test]
     fn a_set_with_a_cycle_is_bad_in_the_cycle_only() {
         let (_root, dirs) = dirs();
         let unit = |requires: &str| format!("[unit]\nrequires = [{requires}]\n{GOOD}");
         std::fs::write(dirs[1].join("a.toml"), unit("\"b\"")).unwrap();
         std::fs::write(dirs[1].join("b.toml"), unit("\"a\"")).unwrap();
         std::fs::write(dirs[1].join("c.toml"), GOOD).unwrap();
-        let mut found = read(&dirs);
+        let mut found = read(&dirs).unwrap().units;
         check(&mut found, &BTreeMap::new(), BTreeSet::new(), Vec::new());
         assert_eq!(good(&found), ["c"]);
     }

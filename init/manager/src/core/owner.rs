@@ -92,6 +92,10 @@ pub struct Owner {
     pub(super) keeping: HashMap<String, Keeping>,
     /// What PID 1 kept over from an earlier manager.
     pub(super) kept: HashMap<String, Vec<OwnedFd>>,
+    /// Why the unit directories could not be read the last time.
+    pub(super) unreadable: Option<String>,
+    /// What else an operator should know of the unit directories.
+    pub(super) dir_warnings: Vec<String>,
     pub(super) stopping: bool,
     pub(super) stopped_told: bool,
 }
@@ -125,6 +129,8 @@ impl Owner {
             unclaimed: Vec::new(),
             keeping: HashMap::new(),
             kept: HashMap::new(),
+            unreadable: None,
+            dir_warnings: Vec::new(),
             stopping: false,
             stopped_told: false,
         };

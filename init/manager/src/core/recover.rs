@@ -272,9 +272,13 @@ impl Owner {
     }
 
     /// The slow look: exits that could not be recorded, kills that did not
-    /// come through, processes that are not there.
+    /// come through, processes that are not there, unit files that could not
+    /// be read.
     pub(super) fn look_around(&mut self) {
         self.sort_unclaimed();
+        if self.unreadable.is_some() {
+            self.reload();
+        }
         for name in self.names_where(|_, entry| entry.container.is_some()) {
             self.look_at(&name);
         }

@@ -13,7 +13,14 @@ impl Owner {
         if self.stopping {
             return;
         }
-        let mut declared = definitions::read(&self.tools.paths.unit_dirs());
+        let found = match definitions::read(&self.tools.paths.unit_dirs()) {
+            Ok(found) => found,
+            Err(error) => return self.unreadable(&error),
+        };
+        self.unreadable = None;
+        self.dir_warnings.clone_from(&found.warnings);
+        let gone = self.names_where(|name, _| !found.has(name));
+        let mut declared = found.units;
         let kept: BTreeMap<String, Definition> = self
             .units
             .iter()
@@ -27,12 +34,21 @@ impl Owner {
             .map(|definition| definition.unit().name.clone())
             .collect();
         definitions::check(&mut declared, &kept, running, self.host.ports());
-        let gone = self.names_where(|name, _| !declared.contains_key(name));
         for name in gone {
             self.undeclare(&name);
         }
         for (name, declared) in declared {
             self.declare(&name, declared);
+        }
+    }
+
+    /// What cannot be read may still be there: every unit stays as it is until
+    /// the directories can be read again, which is tried at each look.
+    fn unreadable(&mut self, error: &std::io::Error) {
+        let warning = format!("the unit files cannot be read, all units stay as they are: {error}");
+        if self.unreadable.as_ref() != Some(&warning) {
+            tracing::error!("{warning}");
+            self.unreadable = Some(warning);
         }
     }
 

@@ -170,7 +170,10 @@ impl Owner {
     /// What the unit set would be with these files, if that is a good one.
     fn would_be(&self, files: &[UnitFile]) -> Result<(ApplyReport, Declarations), ApiError> {
         let paths = &self.tools.paths;
-        let mut declared = definitions::read(&paths.unit_dirs());
+        let found = definitions::read(&paths.unit_dirs()).map_err(|error| {
+            ApiError::internal(format!("the unit files cannot be read: {error}"))
+        })?;
+        let mut declared = found.units;
         let before = self.checked(declared.clone());
         let mut report = ApplyReport::default();
         let mut findings = Vec::new();
@@ -272,6 +275,8 @@ impl Owner {
     }
 
     fn warn(&self, warnings: &mut Vec<String>) {
+        warnings.extend(self.unreadable.clone());
+        warnings.extend(self.dir_warnings.iter().cloned());
         for (name, entry) in &self.units {
             let dropped = *entry.dropped.borrow();
             if dropped > 0 {
