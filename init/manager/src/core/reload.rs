@@ -68,6 +68,7 @@ impl Owner {
                 entry.source = source.to_string_lossy().into_owned();
                 entry.findings = findings;
                 self.save(name);
+                self.take_back(name);
                 self.show(name);
             }
             Declared::Good(definition) => {
@@ -79,9 +80,26 @@ impl Owner {
                     Some(event) => self.step(name, event),
                     None => self.save(name),
                 }
+                self.take_back(name);
                 self.rewatch(name, before.as_ref(), &definition);
                 self.show(name);
             }
+        }
+    }
+
+    /// Keeps a unit whose removal is under way, as its file is back.
+    fn take_back(&mut self, name: &str) {
+        let Some(entry) = self.units.get(name) else {
+            return;
+        };
+        if !entry.machine.leaving() {
+            return;
+        }
+        let wanted = entry.wanted.as_ref();
+        let enabled = wanted.is_some_and(|definition| definition.unit().enabled);
+        self.step(name, Event::Returned);
+        if !enabled {
+            self.step(name, Event::Stop);
         }
     }
 }

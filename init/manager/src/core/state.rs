@@ -57,7 +57,8 @@ fn resting(unit: &mut Machine, state: State, event: Event) -> (State, Option<Act
         },
         Event::Stop => (State::Stopped, None),
         Event::Remove => (State::Gone, Some(Action::Forget)),
-        Event::Ready
+        Event::Returned
+        | Event::Ready
         | Event::Retry
         | Event::Started
         | Event::StartFailed
@@ -75,6 +76,7 @@ fn waiting(event: Event) -> (State, Option<Action>) {
         Event::Start
         | Event::Restart
         | Event::Changed
+        | Event::Returned
         | Event::Retry
         | Event::Started
         | Event::StartFailed
@@ -98,6 +100,14 @@ fn starting(
             let then = Some(Next::Remove);
             (State::Starting { then }, None)
         }
+        // The container that is being made may be that of an older file.
+        Event::Returned => match then {
+            Some(Next::Remove) => {
+                let then = Some(Next::Again);
+                (State::Starting { then }, None)
+            }
+            other => (State::Starting { then: other }, None),
+        },
         // A stop that was not carried out yet is taken back.
         Event::Start => match then {
             Some(Next::Stop) => (State::Starting { then: None }, None),
@@ -156,6 +166,7 @@ fn running(
             (State::Cleaning { next }, Some(Action::Clean))
         }
         Event::Start
+        | Event::Returned
         | Event::Ready
         | Event::Retry
         | Event::Started
@@ -168,6 +179,11 @@ fn running(
 /// What follows when a request meets an end that is under way.
 fn redirect(unit: &mut Machine, next: Next, event: &Event) -> Next {
     match (event, next) {
+        // What the unit wrote is to outlive an editor that deletes and writes.
+        (Event::Returned, Next::Remove) => {
+            unit.fresh();
+            Next::Again
+        }
         (_, Next::Remove) | (Event::Remove, _) => Next::Remove,
         (Event::Stop, _) => Next::Stop,
         (Event::Start | Event::Restart, _) => {
@@ -180,7 +196,8 @@ fn redirect(unit: &mut Machine, next: Next, event: &Event) -> Next {
         }
         (Event::Retry, Next::Later(_)) => Next::Again,
         (
-            Event::Ready
+            Event::Returned
+            | Event::Ready
             | Event::Retry
             | Event::Started
             | Event::StartFailed
@@ -211,6 +228,7 @@ fn stopping(
         | Event::Restart
         | Event::Changed
         | Event::Remove
+        | Event::Returned
         | Event::Ready
         | Event::Retry
         | Event::Started
@@ -239,6 +257,7 @@ fn cleaning(unit: &mut Machine, next: Next, event: Event, now: u64) -> (State, O
         | Event::Restart
         | Event::Changed
         | Event::Remove
+        | Event::Returned
         | Event::Ready
         | Event::Retry
         | Event::Started
@@ -262,6 +281,7 @@ fn backoff(unit: &mut Machine, until: u64, event: Event, now: u64) -> (State, Op
             (State::Waiting, None)
         }
         Event::Tick
+        | Event::Returned
         | Event::Ready
         | Event::Started
         | Event::StartFailed
@@ -272,12 +292,14 @@ fn backoff(unit: &mut Machine, until: u64, event: Event, now: u64) -> (State, Op
 
 fn gone(event: Event) -> (State, Option<Action>) {
     match event {
-        // The file is back.
-        Event::Start => (State::Waiting, None),
-        Event::Stop
+        // Its data is being deleted, under which no container may start. A
+        // file that is back is found when that is done.
+        Event::Start
+        | Event::Stop
         | Event::Restart
         | Event::Changed
         | Event::Remove
+        | Event::Returned
         | Event::Ready
         | Event::Retry
         | Event::Started

@@ -100,6 +100,8 @@ pub enum Event {
     Changed,
     /// Its file is gone.
     Remove,
+    /// Its file is back: a removal that is under way is taken back.
+    Returned,
     /// All that it requires is ready.
     Ready,
     /// Something it waited for in vain is there (an image): do not back off longer.
@@ -196,6 +198,23 @@ impl Machine {
                 Next::Stop | Next::Exited(_) | Next::Failed | Next::Remove => false,
             },
             State::Stopped | State::Exited(_) | State::Failed | State::Gone => false,
+        }
+    }
+
+    /// Whether it goes once its container is gone.
+    pub fn leaving(&self) -> bool {
+        match &self.state {
+            State::Starting { then: Some(next) }
+            | State::Stopping { kill_at: _, next }
+            | State::Cleaning { next } => *next == Next::Remove,
+            State::Starting { then: None }
+            | State::Stopped
+            | State::Waiting
+            | State::Running { since: _ }
+            | State::Backoff { until: _ }
+            | State::Exited(_)
+            | State::Failed
+            | State::Gone => false,
         }
     }
 

@@ -132,6 +132,32 @@ fn requests_during_a_start_or_an_end_are_kept() {
         (8, Event::Cleaned),
     ];
     assert_eq!(last(RestartPolicy::Always, &removed), State::Gone);
+    // Only its file takes a removal back.
+    let returned = [
+        (5, Event::Remove),
+        (6, Event::Returned),
+        (7, Event::Exited(OK)),
+        (8, Event::Cleaned),
+    ];
+    assert_eq!(last(RestartPolicy::Never, &returned), State::Waiting);
+    let disabled = [
+        (5, Event::Remove),
+        (6, Event::Returned),
+        (6, Event::Stop),
+        (7, Event::Exited(OK)),
+        (8, Event::Cleaned),
+    ];
+    assert_eq!(last(RestartPolicy::Always, &disabled), State::Stopped);
+    let while_starting = [
+        (0, Event::Start),
+        (0, Event::Ready),
+        (1, Event::Remove),
+        (2, Event::Returned),
+        (3, Event::StartFailed),
+        (4, Event::Cleaned),
+    ];
+    let (states, _) = play(RestartPolicy::Never, &while_starting);
+    assert_eq!(states.last(), Some(&State::Waiting));
     let stopped_while_starting = [
         (0, Event::Start),
         (0, Event::Ready),
@@ -156,6 +182,7 @@ fn event() -> impl Strategy<Value = Event> {
         Event::Restart,
         Event::Changed,
         Event::Remove,
+        Event::Returned,
         Event::Ready,
         Event::Retry,
         Event::Started,
@@ -229,7 +256,7 @@ proptest! {
                 Event::Exited(_) => matches!(unit.state, State::Running { .. } | State::Stopping { .. }),
                 Event::Cleaned => matches!(unit.state, State::Cleaning { .. }),
                 Event::Start | Event::Stop | Event::Restart | Event::Changed | Event::Remove
-                | Event::Ready | Event::Retry | Event::Tick => true,
+                | Event::Returned | Event::Ready | Event::Retry | Event::Tick => true,
             };
             if !fits { continue }
             let cleaned = event == Event::Cleaned;
