@@ -54,6 +54,8 @@ pub struct StreamWriter {
     index_end: u64,
     /// Bytes dropped since the last index entry that says so.
     dropped: u64,
+    /// That segments cannot be changed was told already.
+    stuck: bool,
 }
 
 impl StreamWriter {
@@ -103,6 +105,7 @@ impl StreamWriter {
             end,
             index_end,
             dropped: 0,
+            stuck: false,
         })
     }
 
@@ -114,7 +117,7 @@ impl StreamWriter {
     /// Moves what is in `fifo`, at most one chunk of it. Nothing else may
     /// read the FIFO.
     pub fn take(&mut self, fifo: impl AsFd, now_us: i64) -> Result<Taken> {
-        self.rotate()?;
+        self.rotate();
         let mut at = self.end;
         let moved = splice(
             &fifo,
@@ -127,22 +130,23 @@ impl StreamWriter {
         match moved {
             Ok(0) => Ok(Taken::Nothing),
             Ok(count) => {
+                // The drop was before these bytes: so is its mark.
+                self.settle(now_us);
                 self.end += count as u64;
-                self.settle_dropped(now_us);
                 self.note(now_us, Mark::Data);
                 Ok(Taken::Bytes(count as u64))
             }
             Err(Errno::AGAIN) => Ok(Taken::Nothing),
             Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO | Errno::ROFS) => {
-                self.drop_chunk(fifo)
+                self.discard(fifo)
             }
             Err(error) => Err(error.into()),
         }
     }
 
     /// The container must not wait for room on the disk: what cannot be kept
-    /// is counted and let go.
-    fn drop_chunk(&mut self, fifo: impl AsFd) -> Result<Taken> {
+    /// is counted and let go, at most one chunk of it.
+    pub fn discard(&mut self, fifo: impl AsFd) -> Result<Taken> {
         let null = OpenOptions::new().write(true).open("/dev/null")?;
         match splice(fifo, None, null, None, CHUNK_MAX, SpliceFlags::NONBLOCK) {
             Ok(count) => {
@@ -154,47 +158,71 @@ impl StreamWriter {
         }
     }
 
-    fn settle_dropped(&mut self, now_us: i64) {
+    /// Puts on record what was dropped since the last byte that was kept. What
+    /// there is no room to tell is told later.
+    pub fn settle(&mut self, now_us: i64) {
         if self.dropped > 0 {
             let count = u32::try_from(self.dropped).unwrap_or(u32::MAX);
-            self.dropped = 0;
-            self.note(now_us, Mark::Dropped(count));
+            if self.note(now_us, Mark::Dropped(count)) {
+                self.dropped = 0;
+            }
         }
     }
 
-    /// Appends an index entry. Losing one loses no line, so a full disk is
-    /// not an error here.
-    fn note(&mut self, time_us: i64, mark: Mark) {
+    /// Appends an index entry; false when it could not. Losing one loses no
+    /// line, so a full disk is not an error here.
+    fn note(&mut self, time_us: i64, mark: Mark) -> bool {
         let entry = Entry {
             time_us,
             end: self.end,
             mark,
         };
-        if self
+        let noted = self
             .index
             .write_all_at(&entry.encode(), self.index_end)
-            .is_ok()
-        {
+            .is_ok();
+        if noted {
             self.index_end += ENTRY_BYTES as u64;
         }
+        noted
     }
 
-    fn rotate(&mut self) -> Result<()> {
+    /// Goes on in another segment once this one is full. What stands in the way
+    /// must not keep output from its log: then this one goes on.
+    fn rotate(&mut self) {
         if self.end + self.index_end < self.limits.segment() {
-            return Ok(());
+            return;
         }
-        match Self::open_segment(&self.dir, self.stream, self.limits, self.number + 1) {
+        let next = self.number + 1;
+        let rotated = match Self::open_segment(&self.dir, self.stream, self.limits, next) {
             Ok(next) => {
-                let dropped = self.dropped;
-                *self = next;
-                self.dropped = dropped;
+                let (dropped, stuck) = (self.dropped, self.stuck);
+                *self = StreamWriter {
+                    dropped,
+                    stuck,
+                    ..next
+                };
+                Ok(())
             }
-            // Without room for another segment this one goes on, and bytes
-            // that do not fit are counted.
-            Err(error) if no_room(&error) => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                // A half that was made would pass for the newest segment, and
+                // this one for an old one that may go.
+                let _ = std::fs::remove_file(segment::data_path(&self.dir, self.stream, next));
+                // Without room for another segment this one goes on, and bytes
+                // that do not fit are counted.
+                if no_room(&error) { Ok(()) } else { Err(error) }
+            }
+        };
+        let trimmed = trim(&self.dir, self.limits.total.max(64 * 1024));
+        match rotated.and(trimmed) {
+            Ok(()) => self.stuck = false,
+            Err(error) if !self.stuck => {
+                let dir = self.dir.display();
+                tracing::error!("the log in {dir} cannot go on to another segment: {error}");
+                self.stuck = true;
+            }
+            Err(_) => {}
         }
-        trim(&self.dir, self.limits.total.max(64 * 1024))
     }
 }
 
@@ -233,4 +261,77 @@ fn trim(dir: &Path, total: u64) -> Result<()> {
         size -= bytes;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const LIMITS: Limits = Limits { total: 64 * 1024 };
+
+    fn open(dir: &Path) -> StreamWriter {
+        StreamWriter::open(dir, LogStream::Stdout, LIMITS, 1).unwrap()
+    }
+
+    fn put(writer: &mut StreamWriter, bytes: &[u8]) {
+        let (read, mut write) = std::io::pipe().unwrap();
+        write.write_all(bytes).unwrap();
+        let taken = writer.take(&read, 2).unwrap();
+        assert_eq!(taken, Taken::Bytes(bytes.len() as u64));
+    }
+
+    fn marks(dir: &Path) -> Vec<(u64, Mark)> {
+        let entries = index::load(&segment::index_path(dir, LogStream::Stdout, 1)).unwrap();
+        entries
+            .iter()
+            .map(|entry| (entry.end, entry.mark))
+            .collect()
+    }
+
+    #[test]
+    fn a_drop_is_marked_before_the_bytes_that_follow_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = open(dir.path());
+        put(&mut writer, b"one\n");
+        writer.dropped = 5;
+        put(&mut writer, b"two\n");
+        let expected = [(4, Mark::Data), (4, Mark::Dropped(5)), (8, Mark::Data)];
+        assert_eq!(marks(dir.path()), expected);
+        assert_eq!(writer.dropped, 0);
+    }
+
+    #[test]
+    fn a_drop_that_cannot_be_marked_is_marked_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = open(dir.path());
+        writer.dropped = 5;
+        let path = segment::index_path(dir.path(), LogStream::Stdout, 1);
+        let good = std::mem::replace(&mut writer.index, File::open(path).unwrap());
+        writer.settle(3);
+        assert_eq!((writer.dropped, marks(dir.path())), (5, vec![]));
+        writer.index = good;
+        writer.settle(4);
+        assert_eq!(writer.dropped, 0);
+        assert_eq!(marks(dir.path()), [(0, Mark::Dropped(5))]);
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_followed_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = open(dir.path());
+        let blocked = segment::index_path(dir.path(), LogStream::Stdout, 2);
+        std::fs::create_dir(&blocked).unwrap();
+        for _ in 0..6 {
+            put(&mut writer, &[b'x'; 4096]);
+        }
+        assert_eq!(
+            (writer.number, writer.end, writer.stuck),
+            (1, 6 * 4096, true)
+        );
+        assert_eq!(segment::list(dir.path(), LogStream::Stdout).unwrap(), [1]);
+        std::fs::remove_dir(&blocked).unwrap();
+        put(&mut writer, b"next\n");
+        assert_eq!((writer.number, writer.end, writer.stuck), (2, 5, false));
+    }
 }
