@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Result};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use orlop_control::types::LogStream;
@@ -10,6 +11,11 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::write::{Limits, StreamWriter, Taken};
+
+/// How often the end of a container's output is tried to be written, and the
+/// pause between.
+const DRAIN_TRIES: u32 = 10;
+const DRAIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// A running collection; dropping it ends it at once.
 #[derive(Debug)]
@@ -99,7 +105,7 @@ async fn once(fifo: &pipe::Receiver, writer: &mut StreamWriter) -> Taken {
             Err(error) => {
                 tracing::warn!("a log cannot be written: {error}");
                 // The bytes wait in the FIFO; what is wrong may pass.
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
     }
@@ -117,17 +123,81 @@ fn take(fifo: &pipe::Receiver, writer: &mut StreamWriter) -> Result<Taken> {
     }
 }
 
+/// Takes all that is left. What the log does not take, after some tries, is
+/// dropped: the container is gone, and what it held is to be given back.
 async fn drain(fifo: &pipe::Receiver, writer: &mut StreamWriter, report: &impl Fn(Taken)) {
+    let mut tries = DRAIN_TRIES;
     loop {
-        match writer.take(fifo, now_us()) {
-            Ok(Taken::Nothing) | Err(_) => return,
+        let taken = if tries > 0 {
+            writer.take(fifo, now_us())
+        } else {
+            writer.discard(fifo)
+        };
+        match taken {
+            Ok(Taken::Nothing) => break,
             Ok(taken) => report(taken),
+            Err(error) if tries > 0 => {
+                tries -= 1;
+                if tries == 0 {
+                    tracing::error!("the end of a log cannot be written: {error}");
+                } else {
+                    tokio::time::sleep(DRAIN_PAUSE).await;
+                }
+            }
+            Err(error) => {
+                tracing::error!("the end of a container's output is lost: {error}");
+                break;
+            }
         }
         tokio::task::yield_now().await;
     }
+    writer.settle(now_us());
 }
 
 /// The host's clock in microseconds since 1970.
 pub(super) fn now_us() -> i64 {
     Timestamp::now().as_microsecond()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn fifo_with(bytes: &[u8]) -> (pipe::Receiver, std::io::PipeWriter) {
+        let (read, mut write) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&read, true).unwrap();
+        write.write_all(bytes).unwrap();
+        (wrap(read.into()).unwrap(), write)
+    }
+
+    #[tokio::test]
+    async fn a_log_that_takes_nothing_has_the_end_dropped_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits { total: 1 << 20 };
+        let mut writer = StreamWriter::open(dir.path(), LogStream::Stdout, limits, 1).unwrap();
+        writer.break_data().unwrap();
+        let (fifo, _write) = fifo_with(b"last words\n");
+        let taken = std::cell::RefCell::new(Vec::new());
+        drain(&fifo, &mut writer, &|some| taken.borrow_mut().push(some)).await;
+        assert_eq!(taken.into_inner(), [Taken::Dropped(11)]);
+        let index = std::fs::read_dir(dir.path()).unwrap().find_map(|entry| {
+            let path = entry.unwrap().path();
+            path.extension().is_some_and(|e| e == "idx").then_some(path)
+        });
+        let entries = super::super::index::load(&index.unwrap()).unwrap();
+        let marks: Vec<_> = entries.iter().map(|entry| entry.mark).collect();
+        assert_eq!(marks, [super::super::index::Mark::Dropped(11)]);
+    }
+
+    #[tokio::test]
+    async fn all_that_is_left_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits { total: 1 << 20 };
+        let mut writer = StreamWriter::open(dir.path(), LogStream::Stdout, limits, 1).unwrap();
+        let (fifo, _write) = fifo_with(b"last words\n");
+        let taken = std::cell::RefCell::new(Vec::new());
+        drain(&fifo, &mut writer, &|some| taken.borrow_mut().push(some)).await;
+        assert_eq!(taken.into_inner(), [Taken::Bytes(11)]);
+    }
 }

@@ -224,6 +224,13 @@ impl StreamWriter {
             Err(_) => {}
         }
     }
+
+    /// Has every write of bytes fail from now on.
+    #[cfg(test)]
+    pub(super) fn break_data(&mut self) -> Result<()> {
+        self.data = File::open(segment::data_path(&self.dir, self.stream, self.number))?;
+        Ok(())
+    }
 }
 
 fn no_room(error: &Error) -> bool {
