@@ -10,6 +10,10 @@ use super::state::{Event, Exit, State};
 impl Owner {
     /// An exit that PID 1 tells of: its unit's, or one for later, or nobody's.
     pub(super) fn exited(&mut self, exit: Recorded) {
+        // Told again, as it is not acknowledged yet: its unit knows already.
+        if self.unrecorded.holds(&exit) {
+            return;
+        }
         let process = (exit.pid, exit.start_time);
         let owner = self.units.iter().find(|(_, entry)| {
             let container = entry.container.as_ref();
@@ -29,8 +33,16 @@ impl Owner {
         })
     }
 
-    /// Looks again at the exits that nobody was known for.
+    /// Looks again at the exits that could not be recorded, and at those that
+    /// nobody was known for.
     pub(super) fn sort_unclaimed(&mut self) {
+        let (exits, units) = (self.tools.paths.exits(), &self.units);
+        let settled = self
+            .unrecorded
+            .settle(&exits, |unit| units.contains_key(unit));
+        for exit in settled {
+            self.ack(&exit);
+        }
         for exit in std::mem::take(&mut self.unclaimed) {
             self.exited(exit);
         }
@@ -41,20 +53,13 @@ impl Owner {
         self.to_init(ToInit::Ack { pid, start_time }, Vec::new());
     }
 
-    /// Records a unit's exit, and only then steps the unit and tells PID 1 to
-    /// forget it.
+    /// Records a unit's exit and steps the unit. PID 1 is told to forget it only
+    /// once it is on record; the unit does not wait for that, as its process is
+    /// gone whether the disk has room or not.
     fn claim(&mut self, name: &str, mut exit: Recorded) {
-        exit.out_of_memory = exit.signal == Some(9) && self.out_of_memory(name);
+        exit.out_of_memory |= exit.signal == Some(9) && self.out_of_memory(name);
         let exits = self.tools.paths.exits();
-        let known = match super::exits::record(&exits, name, &exit) {
-            Ok(new) => !new,
-            Err(error) => {
-                // Kept by PID 1 until it is on record; asked for at each look.
-                tracing::error!("the exit of {name} cannot be put on record: {error}");
-                self.unclaimed.push(exit);
-                return;
-            }
-        };
+        let recorded = self.unrecorded.record(&exits, name, &exit);
         let Some(entry) = self.units.get_mut(name) else {
             return;
         };
@@ -81,13 +86,15 @@ impl Owner {
             | State::Failed
             | State::Gone => {}
         }
-        if !known {
+        if recorded != Some(false) {
             self.tell(EventKind::UnitExit {
                 unit: name.to_owned(),
                 exit: super::entry::last_exit(&exit),
             });
         }
-        self.ack(&exit);
+        if recorded.is_some() {
+            self.ack(&exit);
+        }
     }
 
     fn out_of_memory(&self, name: &str) -> bool {

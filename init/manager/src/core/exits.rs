@@ -4,6 +4,7 @@
 //! until then. So an exit that is told twice must be known by pid and start
 //! time, and a line that a kill or a power cut tore off must go.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{Result, Write};
 use std::path::{Path, PathBuf};
@@ -83,6 +84,74 @@ pub fn record(dir: &Path, unit: &str, exit: &Recorded) -> Result<bool> {
     Ok(true)
 }
 
+/// Exits that could not be put on record yet, in the order in which they came.
+///
+/// PID 1 keeps each until it is acknowledged, and no more than its table holds,
+/// so there are never many.
+#[derive(Debug, Default)]
+pub(super) struct Unrecorded {
+    waiting: Vec<(String, Recorded)>,
+    /// Why the last try failed.
+    problem: String,
+}
+
+impl Unrecorded {
+    /// Whether this exit waits here.
+    pub(super) fn holds(&self, exit: &Recorded) -> bool {
+        self.waiting
+            .iter()
+            .any(|(_, other)| other.same_process(exit))
+    }
+
+    /// Records an exit as [`record`] does; nothing when it has to wait.
+    pub(super) fn record(&mut self, dir: &Path, unit: &str, exit: &Recorded) -> Option<bool> {
+        // The newest exit of a unit is its last one on record.
+        if !self.has(unit) {
+            match record(dir, unit, exit) {
+                Ok(new) => return Some(new),
+                Err(error) => {
+                    tracing::error!("the exit of {unit} cannot be put on record: {error}");
+                    self.problem = error.to_string();
+                }
+            }
+        }
+        self.waiting.push((unit.to_owned(), exit.clone()));
+        None
+    }
+
+    /// Tries again. Gives those that nothing is to be done for any more: they
+    /// are on record, or their unit is gone and its record with it.
+    pub(super) fn settle(&mut self, dir: &Path, exists: impl Fn(&str) -> bool) -> Vec<Recorded> {
+        let mut settled = Vec::new();
+        for (unit, exit) in std::mem::take(&mut self.waiting) {
+            if !exists(&unit) {
+                settled.push(exit);
+            } else if self.has(&unit) {
+                self.waiting.push((unit, exit));
+            } else if let Err(error) = record(dir, &unit, &exit) {
+                self.problem = error.to_string();
+                self.waiting.push((unit, exit));
+            } else {
+                settled.push(exit);
+            }
+        }
+        settled
+    }
+
+    /// What an operator is to know of those that wait.
+    pub(super) fn warning(&self) -> Option<String> {
+        let units: BTreeSet<&str> = self.waiting.iter().map(|(unit, _)| unit.as_str()).collect();
+        let units = units.into_iter().collect::<Vec<_>>().join(", ");
+        let problem = &self.problem;
+        (!self.waiting.is_empty())
+            .then(|| format!("exits cannot be put on record, of {units}: {problem}"))
+    }
+
+    fn has(&self, unit: &str) -> bool {
+        self.waiting.iter().any(|(other, _)| other == unit)
+    }
+}
+
 /// Forgets a unit's exits.
 pub fn forget(dir: &Path, unit: &str) {
     let _ = std::fs::remove_file(file(dir, unit));
@@ -130,6 +199,39 @@ mod tests {
             assert!(record(dir.path(), "web", &exit(2)).unwrap(), "{length}");
             assert_eq!(load(dir.path(), "web").unwrap(), [exit(1), exit(2)]);
         }
+    }
+
+    #[test]
+    fn an_exit_that_cannot_be_recorded_waits_and_is_recorded_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let exits = dir.path().join("exits");
+        // A file in the directory's place stands for a disk that refuses.
+        std::fs::write(&exits, "").unwrap();
+        let mut unrecorded = Unrecorded::default();
+        assert_eq!(unrecorded.warning(), None);
+        assert_eq!(unrecorded.record(&exits, "web", &exit(1)), None);
+        assert!(unrecorded.holds(&exit(1)) && !unrecorded.holds(&exit(2)));
+        assert!(unrecorded.settle(&exits, |_| true).is_empty());
+        assert!(unrecorded.warning().unwrap().contains("of web: "));
+        std::fs::remove_file(&exits).unwrap();
+        // The older one goes first, though this one could be recorded now.
+        assert_eq!(unrecorded.record(&exits, "web", &exit(2)), None);
+        assert_eq!(unrecorded.record(&exits, "db", &exit(3)), Some(true));
+        assert_eq!(unrecorded.settle(&exits, |_| true), [exit(1), exit(2)]);
+        assert_eq!(load(&exits, "web").unwrap(), [exit(1), exit(2)]);
+        assert_eq!(unrecorded.warning(), None);
+    }
+
+    #[test]
+    fn an_exit_of_a_unit_that_is_gone_is_settled_without_a_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let exits = dir.path().join("exits");
+        std::fs::write(&exits, "").unwrap();
+        let mut unrecorded = Unrecorded::default();
+        assert_eq!(unrecorded.record(&exits, "web", &exit(1)), None);
+        std::fs::remove_file(&exits).unwrap();
+        assert_eq!(unrecorded.settle(&exits, |_| false), [exit(1)]);
+        assert!(load(&exits, "web").unwrap().is_empty());
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl Owner {
         self.step(name, Event::Started);
         self.watch(name);
         if let Some(exit) = early {
-            // It is on record and acknowledged already.
+            // It is on record, or waits for that, already.
             self.step(
                 name,
                 Event::Exited(super::state::Exit {
@@ -362,6 +362,8 @@ impl Owner {
         self.units.remove(name);
         record::forget(&self.tools.paths.unit_records(), name);
         super::exits::forget(&self.tools.paths.exits(), name);
+        // Before another unit of the same name could take them for its own.
+        self.sort_unclaimed();
         let unit = name.to_owned();
         self.tell(EventKind::UnitRemoved { unit });
         // Its file may be back by now.

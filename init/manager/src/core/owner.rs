@@ -15,7 +15,7 @@ use orlop_handover::{FromInit, ToInit};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::entry::Entry;
-use super::exits::Recorded;
+use super::exits::{Recorded, Unrecorded};
 use super::record::{self, Record};
 use super::state::{Action, Event, State, step};
 use crate::container::Tools;
@@ -88,6 +88,8 @@ pub struct Owner {
     pub(super) reports: mpsc::Sender<Report>,
     /// Exits that no container is known for while one is being made.
     pub(super) unclaimed: Vec<Recorded>,
+    /// Exits that their units know of, but the record does not yet.
+    pub(super) unrecorded: Unrecorded,
     /// Who waits for PID 1 to keep a container's output.
     pub(super) keeping: HashMap<String, Keeping>,
     /// What PID 1 kept over from an earlier manager.
@@ -127,6 +129,7 @@ impl Owner {
             to_init,
             reports,
             unclaimed: Vec::new(),
+            unrecorded: Unrecorded::default(),
             keeping: HashMap::new(),
             kept: HashMap::new(),
             unreadable: None,

@@ -277,6 +277,7 @@ impl Owner {
     fn warn(&self, warnings: &mut Vec<String>) {
         warnings.extend(self.unreadable.clone());
         warnings.extend(self.dir_warnings.iter().cloned());
+        warnings.extend(self.unrecorded.warning());
         for (name, entry) in &self.units {
             let dropped = *entry.dropped.borrow();
             if dropped > 0 {
