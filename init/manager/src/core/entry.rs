@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) machine: Machine,
     pub(super) container: Option<Container>,
     pub(super) collector: Option<Collector>,
+    /// Why its container's output is not collected.
+    pub(super) uncollected: Option<String>,
     pub(super) health: Option<HealthState>,
     pub(super) watch: Option<Watch>,
     /// Why it failed to start, or what its probe says, or what it waits for.
@@ -56,6 +58,7 @@ impl Entry {
             machine: Machine::new(),
             container: None,
             collector: None,
+            uncollected: None,
             health: None,
             watch: None,
             problem: None,
@@ -113,6 +116,28 @@ impl Entry {
             | State::Failed
             | State::Gone => false,
         }
+    }
+
+    /// Whether its container may write what nobody collects.
+    pub(super) fn lacks_collector(&self) -> bool {
+        let process = self.container.as_ref().and_then(|c| c.phase.process());
+        let may_write = match &self.machine.state {
+            State::Starting { then: _ }
+            | State::Running { since: _ }
+            | State::Stopping {
+                kill_at: _,
+                next: _,
+            } => true,
+            // Its cleaning takes the collector away, and what is left with it.
+            State::Cleaning { next: _ }
+            | State::Stopped
+            | State::Waiting
+            | State::Backoff { until: _ }
+            | State::Exited(_)
+            | State::Failed
+            | State::Gone => false,
+        };
+        may_write && process.is_some() && self.collector.is_none()
     }
 
     pub(super) fn state(&self) -> UnitState {
@@ -269,4 +294,39 @@ fn ports(unit: &Unit) -> Vec<PortStatus> {
         },
     };
     unit.container.ports.iter().map(port).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(pid: i32) -> Entry {
+        let mut entry = Entry::new();
+        entry.machine.state = State::Running { since: 0 };
+        entry.container = Some(Container {
+            id: "web-1".to_owned(),
+            phase: Phase::Running {
+                pid,
+                start_time: 7,
+                started_at_ms: 0,
+            },
+            stop_signal: None,
+            image_id: String::new(),
+        });
+        entry
+    }
+
+    #[test]
+    fn only_a_container_that_may_write_lacks_a_collector() {
+        let mut entry = running(5);
+        assert!(entry.lacks_collector());
+        entry.machine.state = State::Cleaning { next: Next::Again };
+        assert!(!entry.lacks_collector());
+        entry.machine.state = State::Starting { then: None };
+        assert!(entry.lacks_collector());
+        if let Some(container) = &mut entry.container {
+            container.phase = Phase::Creating;
+        }
+        assert!(!entry.lacks_collector());
+    }
 }

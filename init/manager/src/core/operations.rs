@@ -164,6 +164,7 @@ impl Owner {
         let collector = collect(&dir, fifos, limits, fresh, grown, dropped)
             .map_err(|error| format!("its log cannot be written: {error}"))?;
         entry.collector = Some(collector);
+        entry.uncollected = None;
         Ok(())
     }
 
@@ -296,6 +297,7 @@ impl Owner {
         entry.watch = None;
         entry.health = None;
         let collector = entry.collector.take();
+        entry.uncollected = None;
         let id = entry
             .container
             .as_ref()

@@ -125,8 +125,15 @@ impl Owner {
         let collecting = fifos
             .map_err(|error| error.to_string())
             .and_then(|fifos| self.collect(name, fifos, false));
-        if let Err(error) = collecting {
-            tracing::debug!("{id} has no output to collect: {error}");
+        let entry = self.units.get_mut(name);
+        if let (Err(error), Some(entry)) = (collecting, entry) {
+            if !entry.lacks_collector() {
+                // It never wrote, or is being given back.
+                tracing::debug!("{id} has no output to collect: {error}");
+            } else if entry.uncollected.as_ref() != Some(&error) {
+                tracing::error!("the output of {id} is not collected: {error}");
+                entry.uncollected = Some(error);
+            }
         }
     }
 
@@ -271,13 +278,16 @@ impl Owner {
         }
     }
 
-    /// The slow look: exits that could not be recorded, kills that did not
-    /// come through, processes that are not there, unit files that could not
-    /// be read.
+    /// The slow look: exits that could not be recorded, output that nobody
+    /// collects, kills that did not come through, processes that are not there,
+    /// unit files that could not be read.
     pub(super) fn look_around(&mut self) {
         self.sort_unclaimed();
         if self.unreadable.is_some() {
             self.reload();
+        }
+        for name in self.names_where(|_, entry| entry.lacks_collector()) {
+            self.resume_collecting(&name);
         }
         for name in self.names_where(|_, entry| entry.container.is_some()) {
             self.look_at(&name);

@@ -285,6 +285,9 @@ impl Owner {
                     "{dropped} bytes of {name}'s output were dropped: no space for its log"
                 ));
             }
+            if let Some(why) = &entry.uncollected {
+                warnings.push(format!("{name}'s output is not collected: {why}"));
+            }
             if !entry.findings.is_empty() && entry.wanted.is_some() {
                 warnings.push(format!(
                     "{name}'s file is rejected; its last good version goes on running"
