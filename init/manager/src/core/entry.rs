@@ -118,6 +118,14 @@ impl Entry {
         }
     }
 
+    /// The exit of the container that it has, if it is on record.
+    pub(super) fn ended(&self, boot: &str) -> Option<&Recorded> {
+        let process = self.container.as_ref()?.phase.process()?;
+        self.last_exit
+            .as_ref()
+            .filter(|exit| exit.boot == boot && (exit.pid, exit.start_time) == process)
+    }
+
     /// Whether its container may write what nobody collects.
     pub(super) fn lacks_collector(&self) -> bool {
         let process = self.container.as_ref().and_then(|c| c.phase.process());
@@ -314,6 +322,33 @@ mod tests {
             image_id: String::new(),
         });
         entry
+    }
+
+    #[test]
+    fn an_exit_is_its_containers_by_boot_and_process() {
+        let mut entry = running(5);
+        assert_eq!(entry.ended("b"), None);
+        let exit = Recorded {
+            boot: "b".to_owned(),
+            pid: 5,
+            start_time: 7,
+            code: Some(3),
+            signal: None,
+            out_of_memory: false,
+            at_ms: 1,
+        };
+        entry.last_exit = Some(exit.clone());
+        assert_eq!(entry.ended("b"), Some(&exit));
+        assert_eq!(entry.ended("another boot"), None);
+        let later = Recorded {
+            start_time: 8,
+            ..exit.clone()
+        };
+        entry.last_exit = Some(later);
+        assert_eq!(entry.ended("b"), None);
+        entry.last_exit = Some(exit);
+        entry.container = None;
+        assert_eq!(entry.ended("b"), None);
     }
 
     #[test]

@@ -46,7 +46,12 @@ impl Owner {
             self.forget(&name);
         }
         self.forget_strangers();
-        for exit in exits {
+        // One that was acknowledged just before the end of the manager before is
+        // not told again, but its unit does not know of it.
+        let boot = &self.host.boot_id;
+        let on_record = self.units.values().filter_map(|entry| entry.ended(boot));
+        let on_record: Vec<Recorded> = on_record.cloned().collect();
+        for exit in exits.into_iter().chain(on_record) {
             self.exited(exit);
         }
         self.to_init(ToInit::Running, Vec::new());
