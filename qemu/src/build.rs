@@ -22,11 +22,24 @@ const PACKAGES: &[&str] = &[
 ///
 /// When cargo cannot be run or the build fails.
 pub fn binaries() -> Result<()> {
+    release_build(PACKAGES)
+}
+
+/// [`binaries`], and the programs that the end-to-end tests put into images.
+///
+/// # Errors
+///
+/// As there.
+pub fn binaries_for_tests() -> Result<()> {
+    release_build(&[PACKAGES, &["orlop-tests"]].concat())
+}
+
+fn release_build(packages: &[&str]) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(paths::repository())
         .args(["build", "--release", "--bins"]);
-    for package in PACKAGES {
+    for package in packages {
         cargo.args(["--package", package]);
     }
     run(&mut cargo)

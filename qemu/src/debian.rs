@@ -25,9 +25,10 @@ pub const FOR_UP: &[&str] = &[
 pub const FOR_TESTS: &[&str] = &[
     "cryptsetup-bin",
     "curl",
-    "dbus",
+    "dnsmasq-base",
     "erofs-utils",
     "fdisk",
+    "iproute2",
     "mmdebstrap",
     "nftables",
     "python3-dbus",

@@ -47,7 +47,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
             step(name, || build::run(cargo().args(*arguments)))?;
         }
     }
-    step("release binaries", build::binaries)?;
+    step("release binaries", build::binaries_for_tests)?;
     let mut end_to_end = cargo();
     end_to_end.args(["test", "--package", "orlop-tests", "--test", "e2e", "--"]);
     end_to_end.args(options.filter.as_deref());
