@@ -66,15 +66,19 @@ pub fn spawn(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> Result<Child> 
 }
 
 /// A child that is ready for [`kill_and_reap`], in the given namespaces, doing nothing; it
-/// dies with the thread that made it. Safe from a process with threads: between the clone
-/// and its death the child makes two system calls and touches no memory but its own stack.
+/// dies with the thread that made it, and holds none of the process's descriptors: were it
+/// to outlive a killed process, a socket of that one would stay bound. Safe from a process
+/// with threads: between the clone and its death the child only makes system calls and
+/// touches no memory but its own stack.
 pub(crate) fn sleeper(namespaces: u64) -> Result<Child> {
+    let parent = libc::c_long::from(rustix::process::getpid().as_raw_pid());
     // No exit signal: a SIGCHLD handler or a wait for any child must not see it.
     match clone3(namespaces, 0, None)? {
         Some(child) => Ok(child),
         None => loop {
             // SAFETY: plain system calls without pointers, on the child's own copy of memory.
             unsafe {
+                libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
                 libc::syscall(
                     libc::SYS_prctl,
                     libc::PR_SET_PDEATHSIG,
@@ -83,6 +87,10 @@ pub(crate) fn sleeper(namespaces: u64) -> Result<Child> {
                     0,
                     0,
                 );
+                // The parent may have died before the signal was asked for.
+                if libc::syscall(libc::SYS_getppid) != parent {
+                    libc::_exit(0);
+                }
                 libc::syscall(libc::SYS_pause);
             }
         },
