@@ -42,7 +42,6 @@ fn become_manager() -> Result<()> {
     let length = u64::from_le_bytes(length);
     own.seek(SeekFrom::End(-8 - i64::try_from(length)?))?;
 
-    // Not close-on-exec for the tormentor's sake: it is gone from both at exec.
     let memory = rustix::fs::memfd_create("orlop-manager", rustix::fs::MemfdFlags::CLOEXEC)?;
     let mut manager = File::from(memory);
     std::io::copy(&mut own.take(length), &mut manager)?;
