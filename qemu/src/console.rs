@@ -46,19 +46,34 @@ impl Console {
     ///
     /// After `limit`, with the end of the log.
     pub fn expect_times(&self, wanted: &str, times: usize, limit: Duration) -> Result<String> {
-        let deadline = Instant::now() + limit;
-        loop {
-            let text = self.text();
-            if let Some(line) = text
-                .lines()
+        self.wait_for(&format!("{wanted:?} ({times} times)"), limit, |text| {
+            text.lines()
                 .filter(|line| line.contains(wanted))
                 .nth(times - 1)
-            {
-                return Ok(line.to_owned());
+                .map(str::to_owned)
+        })
+    }
+
+    /// Waits until `find` makes something of all that was printed. QEMU
+    /// writes letter by letter, so `find` must not take half a word for whole.
+    ///
+    /// # Errors
+    ///
+    /// After `limit`, with `what` was wanted and the end of the log.
+    pub fn wait_for<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(found) = find(&self.text()) {
+                return Ok(found);
             }
             if Instant::now() >= deadline {
                 bail!(
-                    "the console did not show {wanted:?} ({times} times) within {} s; its end:\n{}",
+                    "the console did not show {what} within {} s; its end:\n{}",
                     limit.as_secs(),
                     self.tail(40)
                 );

@@ -210,10 +210,11 @@ impl Guest {
     /// When it is not shown within `limit` or is refused.
     pub fn trust(&self, limit: Duration) -> Result<String> {
         let deadline = Instant::now() + limit;
-        let line = self.machine.console().expect("SHA256:", limit)?;
-        let fingerprint = fingerprint_in(&line).with_context(|| {
-            format!("no certificate fingerprint in the console's line {line:?}")
-        })?;
+        let fingerprint = self.machine.console().wait_for(
+            "a certificate's fingerprint",
+            limit,
+            fingerprint_in,
+        )?;
         loop {
             // Ports and disks change from boot to boot, and the folder is ours.
             let _ = std::fs::remove_file(self.operator.config_file());
@@ -276,14 +277,16 @@ impl Guest {
     }
 }
 
-/// The `SHA256:<64 hex>` word in a console line.
-fn fingerprint_in(line: &str) -> Option<String> {
-    let start = line.find("SHA256:")?;
-    let word: String = line[start..]
-        .chars()
-        .take_while(|letter| letter.is_ascii_alphanumeric() || *letter == ':')
-        .collect();
-    (word.len() == "SHA256:".len() + 64).then_some(word)
+/// The first whole `SHA256:<64 hex>` word in what the console printed so far,
+/// whose last word may still be on its way.
+fn fingerprint_in(text: &str) -> Option<String> {
+    text.match_indices("SHA256:").find_map(|(start, label)| {
+        let digits = text.get(start + label.len()..start + label.len() + 64)?;
+        digits
+            .bytes()
+            .all(|digit| digit.is_ascii_hexdigit())
+            .then(|| format!("{label}{digits}"))
+    })
 }
 
 #[cfg(test)]
@@ -295,6 +298,10 @@ mod tests {
         let hex = "0f".repeat(32);
         let line = format!("orlop: API on 10.0.2.15:7470, certificate SHA256:{hex} (orlop trust)");
         assert_eq!(fingerprint_in(&line), Some(format!("SHA256:{hex}")));
-        assert_eq!(fingerprint_in("certificate SHA256:0f0f"), None);
+        for printed in 0..line.find(" (").expect("there") {
+            assert_eq!(fingerprint_in(&line[..printed]), None, "{printed} letters");
+        }
+        let redrawn = format!("certificate SHA256:0f0f\n{line}");
+        assert_eq!(fingerprint_in(&redrawn), Some(format!("SHA256:{hex}")));
     }
 }
