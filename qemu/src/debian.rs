@@ -49,21 +49,28 @@ pub fn ensure(wanted: &[&str]) -> Result<()> {
     }
     let list: Vec<&str> = missing.iter().copied().collect();
     eprintln!("Debian packages to install: {}", list.join(" "));
-    let prefix: &[&str] = if rustix::process::geteuid().is_root() {
-        &[]
-    } else if Command::new("sudo").arg("-V").output().is_ok() {
-        &["sudo"]
-    } else {
-        bail!(
+    let prefix = as_root().with_context(|| {
+        format!(
             "these packages are missing, and this is neither root nor is there sudo; run as root:\n  \
              apt-get update && apt-get install --no-install-recommends {}",
             list.join(" ")
-        );
-    };
+        )
+    })?;
     apt(prefix, &["update", "-qq"])?;
     let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
     install.extend(&list);
     apt(prefix, &install)
+}
+
+/// What to put before a command that only root may run; `None` where this is
+/// neither root nor has `sudo`.
+pub fn as_root() -> Option<&'static [&'static str]> {
+    if rustix::process::geteuid().is_root() {
+        Some(&[])
+    } else {
+        let sudo = Command::new("sudo").arg("-V").output();
+        sudo.is_ok().then_some(&["sudo"])
+    }
 }
 
 fn missing<'a>(wanted: &[&'a str]) -> Result<BTreeSet<&'a str>> {

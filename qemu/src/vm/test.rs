@@ -13,39 +13,23 @@ pub(super) struct Options {
     filter: Option<String>,
 }
 
-/// A step's name and cargo's arguments for it.
-type Step = (&'static str, &'static [&'static str]);
-
-const STEPS: &[Step] = &[
-    ("format", &["fmt", "--all", "--check"]),
-    (
-        "clippy",
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    ),
-    (
-        "unit, property and tidy tests",
-        &["test", "--workspace", "--exclude", "orlop-tests"],
-    ),
-    (
-        "tidy",
-        &["test", "--package", "orlop-tests", "--test", "tidy"],
-    ),
+/// Packages with tests that only root can run: namespaces, mounts, containers.
+const FOR_ROOT: &[&str] = &[
+    "orlop-sys",
+    "orlop-images",
+    "orlop-runtime",
+    "orlop-manager",
 ];
+
+/// With this in its environment a test that lacks rights or a command fails,
+/// where it would otherwise say so and pass.
+const COMPLETE: &str = "ORLOP_TESTS_COMPLETE=1";
 
 pub(super) fn run(options: &Options) -> Result<()> {
     debian::ensure(debian::FOR_UP)?;
     debian::ensure(debian::FOR_TESTS)?;
     if options.filter.is_none() {
-        for (name, arguments) in STEPS {
-            step(name, || build::run(cargo().args(*arguments)))?;
-        }
+        sources()?;
     }
     step("release binaries", build::binaries_for_tests)?;
     let mut end_to_end = cargo();
@@ -55,6 +39,49 @@ pub(super) fn run(options: &Options) -> Result<()> {
         end_to_end.args([filter.as_str(), "--include-ignored"]);
     }
     step("end to end", || build::run(&mut end_to_end))
+}
+
+/// Every check that needs no image.
+fn sources() -> Result<()> {
+    step("format", || {
+        build::run(cargo().args(["fmt", "--all", "--check"]))
+    })?;
+    step("clippy", || {
+        let options = ["--workspace", "--all-targets", "--", "-D", "warnings"];
+        build::run(cargo().arg("clippy").args(options))
+    })?;
+    step("unit and property tests", || {
+        let mut tests = cargo();
+        tests.args(["test", "--workspace", "--exclude", "orlop-tests"]);
+        for package in FOR_ROOT {
+            tests.args(["--exclude", package]);
+        }
+        build::run(&mut tests)
+    })?;
+    step("tests for root", tests_for_root)?;
+    step("tidy", || {
+        build::run(cargo().args(["test", "--package", "orlop-tests", "--test", "tidy"]))
+    })
+}
+
+/// Cargo runs as whoever calls; only the tests themselves go through sudo.
+fn tests_for_root() -> Result<()> {
+    let mut tests = cargo();
+    tests.arg("test");
+    for package in FOR_ROOT {
+        tests.args(["--package", package]);
+    }
+    match debian::as_root() {
+        Some(prefix) => {
+            let runner = [prefix, &["env", COMPLETE]].concat().join(" ");
+            tests.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner);
+        }
+        None => eprintln!(
+            "neither root nor sudo: tests that need root say so and are skipped \
+             (to see them, add `-- --nocapture` to `cargo test`)"
+        ),
+    }
+    build::run(&mut tests)
 }
 
 fn cargo() -> Command {

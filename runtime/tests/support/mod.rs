@@ -15,17 +15,16 @@ pub struct Bench {
     prefix: String,
 }
 
-/// `None`, with a line that says so, where containers cannot be made.
+/// `None`, with a line that says so, where containers cannot be made; `cargo vm test` forbids that.
 pub fn bench(name: &str) -> Option<Bench> {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: containers with mapped ids need root");
-        return None;
-    }
-    let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"]
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"]
         .into_iter()
-        .find(|p| Path::new(p).exists())
-    else {
-        eprintln!("skipped: busybox-static is not installed");
+        .find(|path| Path::new(path).exists())
+        .filter(|_| rustix::process::geteuid().is_root());
+    let Some(busybox) = busybox else {
+        let why = "containers with mapped ids need root, and a static busybox";
+        assert!(std::env::var_os("ORLOP_TESTS_COMPLETE").is_none(), "{why}");
+        eprintln!("skipped: {why}");
         return None;
     };
     let dir = tempfile::Builder::new()

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::world::{HOST, NEIGHBOUR, Spot, THIRD, World, in_world};
+use super::world::{HOST, NEIGHBOUR, Spot, THIRD, World, in_world, skipped};
 use orlop_unit::{PortMap, Protocol};
 
 use crate::net::{NetError, Network};
@@ -65,8 +65,7 @@ fn nft_lists_the_rules_as_they_are_meant() {
             .output()
             .is_err()
         {
-            println!("skipped: it needs the command nft");
-            return;
+            return skipped("it needs the command nft");
         }
         let state = crate::net::nft::rules_table::state();
         let rules = crate::net::nft::ruleset(&state);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::world::{HOST, NEIGHBOUR, World, in_world};
+use super::world::{HOST, NEIGHBOUR, World, in_world, skipped};
 use orlop_unit::Addressing;
 
 use crate::net::{Network, UplinkStatus};
@@ -118,8 +118,7 @@ impl Drop for Dnsmasq {
 #[test]
 fn a_dhcp_uplink() {
     if Command::new("dnsmasq").arg("--version").output().is_err() {
-        println!("skipped: it needs the command dnsmasq");
-        return;
+        return skipped("it needs the command dnsmasq");
     }
     in_world(async |world: World| {
         let settings = world.settings_with(Addressing::Dhcp, Vec::new());
