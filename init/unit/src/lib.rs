@@ -20,6 +20,8 @@ mod document;
 pub mod expected;
 pub mod host;
 mod parsed;
+#[cfg(test)]
+mod reference;
 pub mod set;
 mod suggest;
 pub mod unit;

@@ -13,6 +13,9 @@ pub use model::{
     Kernel, NetworkConfig, Uplink,
 };
 
+#[cfg(test)]
+pub(crate) use parse::CATALOGUE;
+
 use crate::{Diagnostic, Parsed, document};
 
 impl Host {

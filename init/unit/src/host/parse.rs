@@ -12,7 +12,7 @@ use crate::value::label_problem;
 use crate::{Diagnostic, Spans};
 
 /// Every table and key of a host TOML.
-pub(super) static CATALOGUE: Catalogue = Catalogue {
+pub(crate) static CATALOGUE: Catalogue = Catalogue {
     sections: &[
         (
             "",

@@ -12,6 +12,9 @@ pub use model::{
     Stop, Unit,
 };
 
+#[cfg(test)]
+pub(crate) use parse::CATALOGUE;
+
 use crate::{Diagnostic, Parsed, document};
 
 impl Unit {

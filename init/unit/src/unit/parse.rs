@@ -12,7 +12,7 @@ use crate::value::{Bytes, UnitName, duration, is_absolute_and_plain};
 use crate::{Diagnostic, Spans, suggest};
 
 /// Every table and key of a unit file.
-pub(super) static CATALOGUE: Catalogue = Catalogue {
+pub(crate) static CATALOGUE: Catalogue = Catalogue {
     sections: &[
         (
             "",
