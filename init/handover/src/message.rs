@@ -61,10 +61,12 @@ pub enum FromInit {
         /// Why, for a person.
         reason: String,
     },
-    /// The host is going down: stop every container by its unit's settings and
-    /// answer [`ToInit::ContainersStopped`].
+    /// The host is going down: stop every container by its unit's settings,
+    /// answer [`ToInit::Stopping`] at once and [`ToInit::ContainersStopped`] in
+    /// the end.
     StopContainers {
-        /// How long PID 1 will wait, in milliseconds from now.
+        /// How long PID 1 will wait whatever it is asked for, in milliseconds
+        /// from now.
         deadline_ms: u64,
     },
 }
@@ -103,7 +105,15 @@ pub enum ToInit {
         /// The number asked with.
         seq: u64,
     },
-    /// The answer to [`FromInit::StopContainers`]: none is left.
+    /// The first answer to [`FromInit::StopContainers`]: what to wait for.
+    /// Without it PID 1 waits as long as it thinks fit.
+    Stopping {
+        /// How long the units' stop settings take, in milliseconds from now.
+        needs_ms: u64,
+        /// How many containers there are to stop.
+        containers: usize,
+    },
+    /// The last answer to [`FromInit::StopContainers`]: none is left.
     ContainersStopped,
     /// An operator wants the host down: begin the ordered shutdown.
     Shutdown {
@@ -191,6 +201,10 @@ impl Checked for ToInit {
                 start_time: _,
             }
             | Self::Pong { seq: _ }
+            | Self::Stopping {
+                needs_ms: _,
+                containers: _,
+            }
             | Self::ContainersStopped
             | Self::Shutdown { mode: _ }
             | Self::Running => check_fds(0, fds),

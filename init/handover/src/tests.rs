@@ -41,6 +41,10 @@ fn to_init() -> impl Strategy<Value = ToInit> {
         key().prop_map(|key| ToInit::Keep { key, names: vec![] }),
         key().prop_map(|key| ToInit::Forget { key }),
         any::<u64>().prop_map(|seq| ToInit::Pong { seq }),
+        (any::<u64>(), any::<usize>()).prop_map(|(needs_ms, containers)| ToInit::Stopping {
+            needs_ms,
+            containers
+        }),
         Just(ToInit::ContainersStopped),
         Just(ToInit::Shutdown {
             mode: ShutdownMode::Reboot

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use orlop_control::client::ExecFrame;
 use orlop_control::types::{ExecRequest, HealthState, LogStream, UnitState};
+use orlop_handover::{FromInit, ToInit};
 use support::{IMAGE, TestHost, alone, possible};
 
 fn unit(script: &str, more: &str) -> String {
@@ -269,4 +270,35 @@ fn a_full_disk_never_makes_a_container_wait_and_is_reported() {
             .iter()
             .any(|warning| warning.contains("dropped"))
     });
+}
+
+#[test]
+fn a_shutdown_takes_what_the_units_ask_for_but_ends_before_pid_1_gives_up() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    let deaf = "trap : TERM; echo deaf; while true; do busybox sleep 0.1; done";
+    let db = unit(deaf, "[stop]\ntimeout = \"1000s\"");
+    let web = format!(
+        "[unit]\nrequires = [\"db\"]\n{}",
+        unit("busybox sleep 1000000", "")
+    );
+    host.apply(&[("db", &db), ("web", &web)]);
+    host.until("deaf", || !host.logs("db").is_empty());
+    host.wait_unit("web", "runs", |unit| unit.state == UnitState::Running);
+    // The manager's margin is 10 s of it.
+    let deadline_ms = 13_000;
+    let stop = FromInit::StopContainers { deadline_ms };
+    host.tell.lock().unwrap().push(stop);
+    let heard = || host.heard.lock().unwrap().clone();
+    host.until("stopped", || heard().contains(&ToInit::ContainersStopped));
+    // Ten seconds of its own for web, a margin for each.
+    let needs = ToInit::Stopping {
+        needs_ms: 1_000_000 + 10_000 + 2 * 10_000,
+        containers: 2,
+    };
+    assert_eq!(heard(), [needs, ToInit::ContainersStopped]);
+    assert_eq!(host.exit_codes("db"), [-1], "killed, and on record");
 }

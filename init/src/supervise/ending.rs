@@ -7,17 +7,23 @@
 //!
 //! Every step ends by its deadline, so the machine goes down whatever its
 //! processes do; a kernel that hangs on the way is the watchdog's business.
+//! How long the containers get is for their units to say, so the manager asks
+//! for it, and asks anew when it was restarted; [`LONGEST_MS`] is the end of it.
 
 use orlop_handover::ShutdownMode;
 
-/// How long the manager has for stopping every container, in milliseconds.
-pub(crate) const CONTAINERS_MS: u64 = 90_000;
+/// How long the manager has for stopping every container when it does not say
+/// what the units need, in milliseconds.
+const UNASKED_MS: u64 = 90_000;
+/// How long it has in all, whatever it asks for, in milliseconds: an hour, which
+/// is the longest stop timeout that a unit may have, and a minute.
+pub(crate) const LONGEST_MS: u64 = 3_660_000;
 /// How long a process has after SIGTERM, in milliseconds.
 const TERM_MS: u64 = 5_000;
 /// How long the kernel has for burying what SIGKILL felled, in milliseconds.
 const KILL_MS: u64 = 3_000;
-/// From the beginning to the reset at the latest, unmounting included.
-pub(crate) const WHOLE_MS: u64 = CONTAINERS_MS + TERM_MS + KILL_MS + 30_000;
+/// From the last deadline to the reset at the latest: unmounting.
+const UNMOUNT_MS: u64 = 30_000;
 
 /// How far the shutdown is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +32,8 @@ pub(crate) enum Ending {
     Containers {
         mode: ShutdownMode,
         deadline_ms: u64,
+        /// When no request moves the deadline further.
+        longest_ms: u64,
     },
     /// Every process has got SIGTERM.
     Terminating {
@@ -46,6 +54,8 @@ pub(crate) enum Ending {
 pub(crate) enum Event {
     /// Time has passed.
     Tick,
+    /// The containers need so many milliseconds from now.
+    Needs(u64),
     /// The manager has stopped every container.
     ContainersStopped,
     /// PID 1 has no child left.
@@ -68,17 +78,31 @@ impl Ending {
     pub(crate) fn begin(mode: ShutdownMode, now_ms: u64) -> Self {
         Self::Containers {
             mode,
-            deadline_ms: now_ms.saturating_add(CONTAINERS_MS),
+            deadline_ms: now_ms.saturating_add(UNASKED_MS),
+            longest_ms: now_ms.saturating_add(LONGEST_MS),
         }
     }
 
     /// The state after `event`, and what to do.
     pub(crate) fn step(self, event: Event, now_ms: u64) -> (Self, Option<Act>) {
         use Ending::{Containers, Done, Killing, Terminating};
-        use Event::{Alone, ContainersStopped, Tick};
+        use Event::{Alone, ContainersStopped, Needs, Tick};
         let past = |deadline_ms: u64| now_ms >= deadline_ms;
         match (self, event) {
             (Containers { deadline_ms, .. }, Tick) if !past(deadline_ms) => (self, None),
+            (
+                Containers {
+                    mode, longest_ms, ..
+                },
+                Needs(needs_ms),
+            ) => {
+                let next = Containers {
+                    mode,
+                    deadline_ms: now_ms.saturating_add(needs_ms).min(longest_ms),
+                    longest_ms,
+                };
+                (next, None)
+            }
             (Containers { mode, .. }, Tick | ContainersStopped) => {
                 let deadline_ms = now_ms.saturating_add(TERM_MS);
                 (Terminating { mode, deadline_ms }, Some(Act::Terminate))
@@ -92,9 +116,20 @@ impl Ending {
             (Killing { mode, .. }, Tick | Alone) => (Done { mode }, Some(Act::Finish(mode))),
             // A manager that is being restarted leaves PID 1 without children.
             (Containers { .. }, Alone)
-            | (Terminating { .. } | Killing { .. }, ContainersStopped)
-            | (Done { .. }, Tick | ContainersStopped | Alone) => (self, None),
+            | (Terminating { .. } | Killing { .. }, ContainersStopped | Needs(_))
+            | (Done { .. }, Tick | ContainersStopped | Alone | Needs(_)) => (self, None),
         }
+    }
+
+    /// When the machine is down at the latest, as things stand.
+    pub(crate) fn down_by_ms(self) -> u64 {
+        let (deadline_ms, after_ms) = match self {
+            Self::Containers { deadline_ms, .. } => (deadline_ms, TERM_MS + KILL_MS),
+            Self::Terminating { deadline_ms, .. } => (deadline_ms, KILL_MS),
+            Self::Killing { deadline_ms, .. } => (deadline_ms, 0),
+            Self::Done { .. } => (0, 0),
+        };
+        deadline_ms.saturating_add(after_ms + UNMOUNT_MS)
     }
 
     /// When [`Event::Tick`] is next of use.
@@ -111,7 +146,7 @@ impl Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Event::{Alone, ContainersStopped, Tick};
+    use Event::{Alone, ContainersStopped, Needs, Tick};
     use ShutdownMode::{PowerOff, Reboot};
 
     fn acts(mode: ShutdownMode, events: &[(Event, u64)]) -> Vec<Act> {
@@ -174,8 +209,54 @@ mod tests {
         while let Some(wake) = state.wake_ms() {
             assert!(wake >= now);
             now = wake;
+            let down_by = state.down_by_ms();
             state = state.step(Tick, now).0;
+            assert!(
+                now < down_by
+                    && state
+                        .wake_ms()
+                        .is_none_or(|_| state.down_by_ms() <= down_by)
+            );
         }
-        assert!(now - 1_000 < WHOLE_MS);
+        assert_eq!(now - 1_000, UNASKED_MS + TERM_MS + KILL_MS);
+    }
+
+    /// When the containers are waited for no longer.
+    fn waits_until(events: &[(Event, u64)]) -> u64 {
+        let mut state = Ending::begin(Reboot, 1_000);
+        for (event, now) in events {
+            let (next, act) = state.step(*event, *now);
+            assert_eq!(act, None, "{events:?}");
+            state = next;
+        }
+        state.wake_ms().unwrap()
+    }
+
+    #[test]
+    fn containers_get_what_their_units_need_up_to_the_longest() {
+        let longest = 1_000 + LONGEST_MS;
+        let table: &[(&[(Event, u64)], u64)] = &[
+            (&[], 1_000 + UNASKED_MS),
+            (&[(Needs(400_000), 2_000)], 402_000),
+            (&[(Needs(400_000), 2_000), (Tick, 401_999)], 402_000),
+            // Little is needed: a container that ignores its kill is not waited for.
+            (&[(Needs(12_000), 2_000)], 14_000),
+            // A manager that was restarted on the way asks anew.
+            (&[(Needs(12_000), 2_000), (Needs(12_000), 9_000)], 21_000),
+            (&[(Needs(u64::MAX), 2_000)], longest),
+            (
+                &[(Needs(3_000_000), 2_000), (Needs(3_000_000), 2_900_000)],
+                longest,
+            ),
+        ];
+        for (events, expected) in table {
+            assert_eq!(waits_until(events), *expected, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_asks_for_time_once_every_process_is_being_stopped() {
+        let state = Ending::begin(PowerOff, 0).step(ContainersStopped, 10).0;
+        assert_eq!(state.step(Needs(1_000_000), 20), (state, None));
     }
 }

@@ -115,9 +115,9 @@ impl Supervisor {
             Ok((ours, pid)) => {
                 self.link = Some(ours);
                 self.outbox.greet(&self.kept, &self.exits);
-                if let Some(Ending::Containers { deadline_ms, .. }) = self.ending {
+                if let Some(Ending::Containers { longest_ms, .. }) = self.ending {
                     self.outbox
-                        .stop_containers(deadline_ms.saturating_sub(now_ms));
+                        .stop_containers(longest_ms.saturating_sub(now_ms));
                 }
                 self.pulse.started(pid, now_ms);
                 keeper::Event::Started(pid)
@@ -170,11 +170,26 @@ impl Supervisor {
                 format!("power-off asked for by {whose}: stopping containers")
             }
         });
-        let now_ms = clock::now_ms();
-        self.ending = Some(Ending::begin(mode, now_ms));
-        self.outbox.stop_containers(ending::CONTAINERS_MS);
-        self.pulse
-            .shut_down_by(now_ms.saturating_add(ending::WHOLE_MS));
+        let ending = Ending::begin(mode, clock::now_ms());
+        self.ending = Some(ending);
+        self.outbox.stop_containers(ending::LONGEST_MS);
+        self.pulse.shut_down_by(ending.down_by_ms());
+    }
+
+    /// Gives the containers the time that their units need.
+    fn wait_for_containers(&mut self, needs_ms: u64, containers: usize) {
+        let Some(Ending::Containers { .. }) = self.ending else {
+            return;
+        };
+        let _ = self.step_ending(ending::Event::Needs(needs_ms));
+        if let Some(ending) = self.ending {
+            self.pulse.shut_down_by(ending.down_by_ms());
+            let wait_ms = ending.wake_ms().unwrap_or(0);
+            let seconds = wait_ms.saturating_sub(clock::now_ms()).div_ceil(1000);
+            self.console.say(&format!(
+                "waiting for {containers} containers to stop, {seconds} s at the most"
+            ));
+        }
     }
 
     /// Moves the shutdown on by `event`; the mode once all is done.
@@ -183,6 +198,11 @@ impl Supervisor {
         self.ending = Some(next);
         match act? {
             ending::Act::Terminate => {
+                if event == ending::Event::Tick {
+                    self.console
+                        .say("the containers did not stop in time: going on without them");
+                }
+                self.pulse.retired();
                 self.keeper = self.keeper.step(keeper::Event::Retire, clock::now_ms()).0;
                 self.console.say("stopping every process");
                 self.kill_all(Signal::TERM);

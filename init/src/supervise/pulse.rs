@@ -3,7 +3,8 @@
 //! PID 1 asks, the manager answers. A manager that has not answered for
 //! [`HANG_MS`] is killed (being crash-only, it comes back where it was); when no
 //! manager has answered for [`TRUST_MS`], restarts included, the watchdog goes
-//! hungry and resets the machine. During a shutdown the trust has a fixed end.
+//! hungry and resets the machine. During a shutdown the trust has a fixed end,
+//! but a manager that hangs is still found out: the next one goes on stopping.
 
 /// How often the manager is asked, in milliseconds.
 pub(crate) const ASK_MS: u64 = 2_000;
@@ -39,6 +40,8 @@ pub(crate) struct Pulse {
     fed_ms: Option<u64>,
     distrusted: bool,
     process: Option<i32>,
+    /// Answers no longer earn trust.
+    shuts_down: bool,
 }
 
 impl Pulse {
@@ -52,6 +55,7 @@ impl Pulse {
             fed_ms: None,
             distrusted: false,
             process: None,
+            shuts_down: false,
         }
     }
 
@@ -74,6 +78,9 @@ impl Pulse {
             return;
         }
         self.sign_ms = now_ms;
+        if self.shuts_down {
+            return;
+        }
         self.trusted_until_ms = self.trusted_until_ms.max(now_ms.saturating_add(TRUST_MS));
         self.distrusted = false;
     }
@@ -82,6 +89,11 @@ impl Pulse {
     /// and not a moment longer, whatever the manager does.
     pub(crate) fn shut_down_by(&mut self, deadline_ms: u64) {
         self.trusted_until_ms = deadline_ms;
+        self.shuts_down = true;
+    }
+
+    /// No manager is waited for any more.
+    pub(crate) fn retired(&mut self) {
         self.process = None;
     }
 
@@ -198,7 +210,19 @@ mod tests {
         let mut pulse = Pulse::new(0);
         pulse.started(5, 0);
         pulse.shut_down_by(30_000);
-        let (feeds, kills) = run(&mut pulse, 0, 200_000, false);
-        assert_eq!((feeds, kills), (6, 0));
+        let (feeds, _) = run(&mut pulse, 0, 200_000, true);
+        assert_eq!(feeds, 6, "answers earn no trust any more");
+    }
+
+    #[test]
+    fn a_manager_that_hangs_in_a_shutdown_is_killed_until_it_has_retired() {
+        let mut pulse = Pulse::new(0);
+        pulse.started(5, 0);
+        pulse.shut_down_by(600_000);
+        let (_, kills) = run(&mut pulse, 0, 50_000, false);
+        assert_eq!(kills, 2);
+        pulse.retired();
+        let (_, kills) = run(&mut pulse, 50_000, 200_000, false);
+        assert_eq!(kills, 0);
     }
 }

@@ -174,6 +174,10 @@ impl Supervisor {
             }
             ToInit::Forget { key } => self.kept.forget(&key),
             ToInit::Pong { seq } => self.pulse.answered(seq, now_ms),
+            ToInit::Stopping {
+                needs_ms,
+                containers,
+            } => self.wait_for_containers(needs_ms, containers),
             ToInit::ContainersStopped => {
                 // Its only act is to signal every process: never the end itself.
                 let _ = self.step_ending(ending::Event::ContainersStopped);

@@ -15,5 +15,6 @@ mod recover;
 mod reload;
 mod requests;
 pub mod state;
+mod stopping;
 
 pub(crate) use owner::now_ms;

@@ -5,7 +5,7 @@
 //! machine, puts the result on record and starts what the machine asks for.
 //! It never waits for an operation.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::entry::Entry;
 use super::exits::{Recorded, Unrecorded};
 use super::record::{self, Record};
 use super::state::{Action, Event, State, step};
+use super::stopping::Stopping;
 use crate::container::Tools;
 use crate::container::runtime::Found;
 use crate::handle::Request;
@@ -98,8 +99,8 @@ pub struct Owner {
     pub(super) unreadable: Option<String>,
     /// What else an operator should know of the unit directories.
     pub(super) dir_warnings: Vec<String>,
-    pub(super) stopping: bool,
-    pub(super) stopped_told: bool,
+    /// The host goes down.
+    pub(super) stopping: Option<Stopping>,
 }
 
 /// A container whose output PID 1 is asked to keep.
@@ -134,8 +135,7 @@ impl Owner {
             kept: HashMap::new(),
             unreadable: None,
             dir_warnings: Vec::new(),
-            stopping: false,
-            stopped_told: false,
+            stopping: None,
         };
         owner.recover(&mut from_init).await?;
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -184,8 +184,10 @@ impl Owner {
         let Some(entry) = self.units.get_mut(name) else {
             return;
         };
-        let policy = entry.policy();
-        let (machine, action) = step(entry.machine.clone(), event, now_ms(), policy);
+        let (policy, now) = (entry.policy(), now_ms());
+        let stopping = self.stopping.as_ref();
+        let policy = stopping.map_or(policy, |stopping| stopping.bound(policy, now));
+        let (machine, action) = step(entry.machine.clone(), event, now, policy);
         entry.machine = machine;
         match action {
             Some(Action::Create) => self.create(name),
@@ -287,7 +289,9 @@ impl Owner {
             }),
             FromInit::KeptOk { key } => self.kept_answer(&key, Ok(())),
             FromInit::KeepRefused { key, reason } => self.kept_answer(&key, Err(reason)),
-            FromInit::StopContainers { deadline_ms: _ } => self.stopping = true,
+            FromInit::StopContainers { deadline_ms } => {
+                self.stopping = Some(Stopping::within(deadline_ms));
+            }
             FromInit::Kept { key, names: _ } => {
                 self.kept.insert(key, fds);
             }
@@ -297,7 +301,7 @@ impl Owner {
 
     /// Starts what may start, stops what is to stop, until nothing moves.
     fn settle(&mut self) {
-        if self.stopping {
+        if self.stopping.is_some() {
             return self.settle_stopping();
         }
         let waiting = self.names_where(|_, entry| entry.machine.state == State::Waiting);
@@ -343,31 +347,6 @@ impl Owner {
             }
         }
         blockers
-    }
-
-    /// Whoever is required by others stops after them.
-    fn settle_stopping(&mut self) {
-        let required: BTreeSet<String> = self
-            .units
-            .values()
-            .filter(|entry| entry.container.is_some())
-            .filter_map(|entry| entry.current.as_ref())
-            .flat_map(|definition| definition.unit().requires.iter())
-            .map(|name| name.as_str().to_owned())
-            .collect();
-        let now =
-            self.names_where(|name, entry| entry.container.is_none() || !required.contains(name));
-        for name in now {
-            let wanted = self.units.get(&name).is_some_and(|e| e.machine.wanted());
-            if wanted {
-                self.step(&name, Event::Stop);
-            }
-        }
-        let left = self.units.values().any(|entry| entry.container.is_some());
-        if !left && !self.stopped_told {
-            self.stopped_told = true;
-            self.to_init(ToInit::ContainersStopped, Vec::new());
-        }
     }
 }
 

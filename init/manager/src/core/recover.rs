@@ -13,6 +13,7 @@ use super::exits::{self, Recorded};
 use super::owner::{Owner, Report};
 use super::record::{self, Phase, Record};
 use super::state::{Event, Next, State};
+use super::stopping::Stopping;
 use crate::container::runtime::{Found, start_time};
 use crate::container::stdio;
 use crate::init_link::Incoming;
@@ -89,7 +90,9 @@ impl Owner {
                     at_ms,
                 }),
                 FromInit::Ping { seq } => self.to_init(ToInit::Pong { seq }, Vec::new()),
-                FromInit::StopContainers { deadline_ms: _ } => self.stopping = true,
+                FromInit::StopContainers { deadline_ms } => {
+                    self.stopping = Some(Stopping::within(deadline_ms));
+                }
                 FromInit::Welcome { kept: _ }
                 | FromInit::KeptOk { key: _ }
                 | FromInit::KeepRefused { key: _, reason: _ } => {}

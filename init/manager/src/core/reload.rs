@@ -10,7 +10,7 @@ use super::state::Event;
 impl Owner {
     /// Reads the unit directories again and has the units follow.
     pub(super) fn reload(&mut self) {
-        if self.stopping {
+        if self.stopping.is_some() {
             return;
         }
         let found = match definitions::read(&self.tools.paths.unit_dirs()) {

@@ -81,7 +81,7 @@ impl Owner {
         let entry = entry.ok_or_else(|| ApiError::unit_not_found(name))?;
         let mut status = entry.status(name, now_ms());
         let waits = entry.machine.state == State::Waiting;
-        if waits && !self.stopping && entry.blockers.is_empty() {
+        if waits && self.stopping.is_none() && entry.blockers.is_empty() {
             status.state = UnitState::Starting;
         }
         Ok(status)
@@ -90,7 +90,7 @@ impl Owner {
     fn usable(&self, name: &str) -> Result<(), ApiError> {
         let entry = self.units.get(name);
         let entry = entry.ok_or_else(|| ApiError::unit_not_found(name))?;
-        if self.stopping {
+        if self.stopping.is_some() {
             return Err(ApiError::unavailable("the host is going down"));
         }
         if entry.wanted.is_none() {
@@ -145,7 +145,7 @@ impl Owner {
     }
 
     fn apply(&mut self, files: &[UnitFile], dry_run: bool) -> Result<ApplyReport, ApiError> {
-        if self.stopping {
+        if self.stopping.is_some() {
             return Err(ApiError::unavailable("the host is going down"));
         }
         check_request(files)?;

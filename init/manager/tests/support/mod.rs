@@ -43,6 +43,10 @@ pub(crate) struct TestHost {
     pub(crate) runtime: tokio::runtime::Runtime,
     /// How often a manager was started.
     pub(crate) starts: Arc<AtomicI32>,
+    /// What the stand-in for PID 1 is to tell the manager.
+    pub(crate) tell: Arc<Mutex<Vec<FromInit>>>,
+    /// What it heard of a shutdown.
+    pub(crate) heard: Arc<Mutex<Vec<ToInit>>>,
 }
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -101,6 +105,7 @@ impl TestHost {
             Arc::new(AtomicBool::new(false)),
         );
         let starts = Arc::new(AtomicI32::new(0));
+        let (tell, heard) = (Arc::default(), Arc::default());
         let init = Init {
             command: vec![
                 "-t".to_owned(),
@@ -121,6 +126,8 @@ impl TestHost {
             manager: Arc::clone(&manager),
             end: Arc::clone(&end),
             starts: Arc::clone(&starts),
+            tell: Arc::clone(&tell),
+            heard: Arc::clone(&heard),
         };
         let init = std::thread::spawn(move || init.run());
         let client = Client::new(Endpoint::Unix(dir.join("run/orlop/api.sock")));
@@ -138,6 +145,8 @@ impl TestHost {
             client,
             runtime,
             starts,
+            tell,
+            heard,
         }
     }
 
@@ -307,6 +316,8 @@ struct Init {
     manager: Arc<AtomicI32>,
     end: Arc<AtomicBool>,
     starts: Arc<AtomicI32>,
+    tell: Arc<Mutex<Vec<FromInit>>>,
+    heard: Arc<Mutex<Vec<ToInit>>>,
 }
 
 impl Init {
@@ -366,6 +377,9 @@ impl Init {
     }
 
     fn serve(&mut self, link: &InitEnd) {
+        for message in self.tell.lock().unwrap().drain(..) {
+            link.send(&message, &[]).unwrap();
+        }
         while let Ok(Some((message, fds))) = link.recv() {
             match message {
                 ToInit::Ack { pid, start_time } => self.exits.retain(|exit| {
@@ -379,10 +393,12 @@ impl Init {
                 ToInit::Forget { key } => {
                     self.kept.remove(&key);
                 }
-                ToInit::Pong { seq: _ }
-                | ToInit::ContainersStopped
-                | ToInit::Shutdown { mode: _ }
-                | ToInit::Running => {}
+                ToInit::Stopping {
+                    needs_ms: _,
+                    containers: _,
+                }
+                | ToInit::ContainersStopped => self.heard.lock().unwrap().push(message),
+                ToInit::Pong { seq: _ } | ToInit::Shutdown { mode: _ } | ToInit::Running => {}
             }
         }
     }
