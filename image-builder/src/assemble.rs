@@ -316,13 +316,6 @@ impl Job<'_> {
             // Twice what is there: an update has to fit into the same slot.
             None => (root_size * 2).next_multiple_of(ROOT_STEP).max(ROOT_MIN),
         };
-        if disk.state.0 < state::SIZE_MIN {
-            let message = format!(
-                "the state partition needs at least {} MiB",
-                mib(state::SIZE_MIN)
-            );
-            return Err(self.inputs.error("disk.state", message, None));
-        }
         let verity = verity::size(root / verity::BLOCK);
         let sizes = BTreeMap::from([
             (Partition::Esp, disk.esp.0),

@@ -11,9 +11,6 @@ use anyhow::{Context, Result, bail};
 
 use crate::identity::Identity;
 
-/// Below this a journal of 64 MiB does not fit.
-pub(crate) const SIZE_MIN: u64 = 160 << 20;
-
 /// Every feature by name: the machine's `/etc/mke2fs.conf` must not matter.
 /// Without `64bit`: block groups' descriptors are then half the size, and
 /// enough of them for 16 TiB can be reserved.
@@ -78,6 +75,7 @@ fn search_path() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use orlop_unit::Disk;
 
     #[test]
     fn e2fsck_finds_it_clean_and_two_are_equal() {
@@ -88,7 +86,7 @@ mod tests {
         };
         let make = |name: &str| {
             let path = dir.path().join(name);
-            format(&path, SIZE_MIN, &identity, 1_735_689_600).unwrap();
+            format(&path, Disk::STATE_MIN.get(), &identity, 1_735_689_600).unwrap();
             path
         };
         let one = make("one");

@@ -227,6 +227,11 @@ fn complaints_name_the_line_of_the_host_file() {
         error.contains("host.toml:6:8") && error.contains("MiB"),
         "{error}"
     );
+    let error = failure(&HOST.replace("160M", "128M"));
+    assert!(
+        error.contains("host.toml:7:9") && error.contains("from 160M"),
+        "{error}"
+    );
     let error = failure(&HOST.replace(
         "units = ",
         "containers = [{ source = \"gone.tar\" }]\nunits = ",

@@ -69,6 +69,10 @@ const REFUSED: &[(&str, &str)] = &[
         "4:7: esp = \"1M\": expected a size from 64M to 4G",
     ),
     (
+        "[disk]\nesp = \"64M\"\nstate = \"159M\"",
+        "5:9: state = \"159M\": expected a size from 160M to 16T",
+    ),
+    (
         "[disk]\nroot = 104857601",
         "4:8: root = 104857601: partitions begin and end on whole MiB (write \"101M\")",
     ),

@@ -46,7 +46,8 @@ pub struct Disk {
     pub esp: Bytes,
     /// Each of the two root partitions; the builder's choice, with headroom, when `None`.
     pub root: Option<Bytes>,
-    /// State partition in the image, at least 128M (default 256M); it grows at the first boot.
+    /// State partition in the image, at least [`Disk::STATE_MIN`] (default 256M); it grows at the
+    /// first boot.
     pub state: Bytes,
     /// The whole disk image; as large as its partitions when `None`.
     pub size: Option<Bytes>,
@@ -183,6 +184,11 @@ impl Default for Kernel {
             command_line: String::new(),
         }
     }
+}
+
+impl Disk {
+    /// The smallest state partition: its journal alone takes 64 MiB.
+    pub const STATE_MIN: Bytes = Bytes::mib(160);
 }
 
 impl Default for Disk {

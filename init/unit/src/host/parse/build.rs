@@ -99,7 +99,7 @@ pub(super) fn disk(table: Section) -> Disk {
         disk.esp = esp;
     }
     disk.root = size("root", Bytes::mib(16)..=most);
-    if let Some(state) = size("state", Bytes::mib(128)..=most) {
+    if let Some(state) = size("state", Disk::STATE_MIN..=most) {
         disk.state = state;
     }
     disk.size = size("size", Bytes::mib(256)..=most);
