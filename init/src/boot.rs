@@ -33,6 +33,8 @@ const PHASES: &[Phase] = &[
         Ok(())
     }),
     ("identity", |boot| identity::establish(boot.console)),
+    // After the state, whose check may rightly take longer than any watchdog
+    // waits. One that the firmware has started is fed by the kernel until now.
     ("watchdog", |boot| {
         boot.watchdog = watchdog::arm(boot.console);
         Ok(())

@@ -1,18 +1,27 @@
 //! The state partition: grown, checked, mounted; or memory in its place.
 
+use crate::clock;
 use crate::console::Console;
 use crate::disk::partitions::{self, Partition};
 use crate::disk::{ext4, gpt};
-use crate::{clock, process};
+use crate::process::{self, Patience};
 use anyhow::{Context, Result, bail};
 use orlop_handover::StateHealth;
 use orlop_sys::blkpg;
 use rustix::mount::{MountFlags, UnmountFlags};
 use std::fs::{self, File};
 use std::path::Path;
+use std::time::Duration;
 
 const STATE: &str = "/state";
 const E2FSCK: &str = "/usr/lib/orlop/bin/e2fsck";
+/// A large disk may rightly take hours to check, but never minutes without a
+/// moment's work: the kernel itself gives a request up after a few.
+const PATIENCE: Patience = Patience {
+    word_every: Duration::from_secs(10),
+    stall: Duration::from_secs(300),
+    most: Duration::from_secs(12 * 3600),
+};
 /// What lasts, and where it is seen.
 const BINDS: &[(&str, &str)] = &[("/state/etc/orlop", "/etc/orlop"), ("/state/var", "/var")];
 const DIRECTORIES: &[&str] = &[
@@ -179,7 +188,13 @@ fn repair(console: &Console, device: &Path, reason: &str) -> Result<String> {
     let mut last = String::new();
     for mode in ["-p", "-y"] {
         let arguments = ["-f".as_ref(), mode.as_ref(), device.as_os_str()];
-        let (status, output) = process::run(E2FSCK, &arguments).context(E2FSCK)?;
+        let still = |time: Duration| {
+            console.say(&format!(
+                "still checking the state partition, {} s so far: a large one takes long",
+                time.as_secs()
+            ));
+        };
+        let (status, output) = process::run(E2FSCK, &arguments, PATIENCE, still).context(E2FSCK)?;
         last = output;
         match verdict(status) {
             Verdict::Clean => return Ok(format!("checked ({reason}), nothing to repair")),
