@@ -48,9 +48,9 @@ impl Owner {
         }
     }
 
-    pub(super) fn ack(&self, exit: &Recorded) {
+    pub(super) fn ack(&mut self, exit: &Recorded) {
         let (pid, start_time) = (exit.pid, exit.start_time);
-        self.to_init(ToInit::Ack { pid, start_time }, Vec::new());
+        self.init.say(ToInit::Ack { pid, start_time }, Vec::new());
     }
 
     /// Records a unit's exit and steps the unit. PID 1 is told to forget it only

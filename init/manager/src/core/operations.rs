@@ -126,7 +126,7 @@ impl Owner {
             Ok(copies) => {
                 let names = stdio::NAMES.map(str::to_owned).to_vec();
                 let key = id.clone();
-                self.to_init(ToInit::Keep { key, names }, copies);
+                self.init.say(ToInit::Keep { key, names }, copies);
                 let keeping = Keeping { unit, fifos, reply };
                 self.keeping.insert(id, keeping);
             }
@@ -231,12 +231,8 @@ impl Owner {
             };
             let (unit, id) = (name.to_owned(), container.id.clone());
             entry.health = Some(HealthState::Starting);
-            entry.watch = Some(crate::health::watch(health, target, move |health, said| {
-                let report = Report::Health(unit.clone(), id.clone(), health, said);
-                // A full queue loses one change; the next probe that differs
-                // tells again.
-                let _ = reports.try_send(report);
-            }));
+            let report = move |health, said| Report::Health(unit.clone(), id.clone(), health, said);
+            entry.watch = Some(crate::health::watch(health, target, reports, report));
         }
         self.show(name);
     }
@@ -330,7 +326,7 @@ impl Owner {
         }
         if !id.is_empty() {
             let key = id.to_owned();
-            self.to_init(ToInit::Forget { key }, Vec::new());
+            self.init.say(ToInit::Forget { key }, Vec::new());
         }
         if let Some(entry) = self.units.get_mut(name) {
             entry.container = None;

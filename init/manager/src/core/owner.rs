@@ -23,7 +23,7 @@ use crate::container::Tools;
 use crate::container::runtime::Found;
 use crate::handle::Request;
 use crate::host::Host;
-use crate::init_link::{Incoming, Outgoing};
+use crate::init_link::{Incoming, Outbox};
 
 /// What operations report.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub struct Queues {
     /// Requests of the interfaces.
     pub requests: mpsc::Receiver<Request>,
     /// To PID 1.
-    pub to_init: mpsc::Sender<Outgoing>,
+    pub to_init: Outbox,
     /// From PID 1.
     pub from_init: mpsc::Receiver<Incoming>,
     /// Changes in the unit directories.
@@ -85,7 +85,7 @@ pub struct Owner {
     pub(super) host: Host,
     pub(super) units: BTreeMap<String, Entry>,
     pub(super) events: broadcast::Sender<Happened>,
-    pub(super) to_init: mpsc::Sender<Outgoing>,
+    pub(super) init: Outbox,
     pub(super) reports: mpsc::Sender<Report>,
     /// Exits that no container is known for while one is being made.
     pub(super) unclaimed: Vec<Recorded>,
@@ -127,7 +127,7 @@ impl Owner {
             host,
             units: BTreeMap::new(),
             events,
-            to_init,
+            init: to_init,
             reports,
             unclaimed: Vec::new(),
             unrecorded: Unrecorded::default(),
@@ -142,16 +142,19 @@ impl Owner {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let due = owner.next_due();
+            // While PID 1 does not listen, only what comes from it is taken up.
+            let free = !owner.init.is_crowded();
             tokio::select! {
                 message = from_init.recv() => match message {
                     Some((message, fds)) => owner.hear(message, fds),
                     None => anyhow::bail!("PID 1 is gone"),
                 },
-                Some(report) = reported.recv() => owner.take(report),
-                Some(request) = requests.recv() => owner.answer(request),
-                Some(()) = changes.recv() => owner.reload(),
-                _ = look.tick() => owner.look_around(),
-                () = until(due) => owner.tick(),
+                () = owner.init.pass_on() => {}
+                Some(report) = reported.recv(), if free => owner.take(report),
+                Some(request) = requests.recv(), if free => owner.answer(request),
+                Some(()) = changes.recv(), if free => owner.reload(),
+                _ = look.tick(), if free => owner.look_around(),
+                () = until(due), if free => owner.tick(),
             }
             owner.settle();
         }
@@ -261,17 +264,9 @@ impl Owner {
         });
     }
 
-    /// Sends a message to PID 1.
-    pub(super) fn to_init(&self, message: ToInit, fds: Vec<OwnedFd>) {
-        if let Err(error) = self.to_init.try_send((message, fds)) {
-            // Acks and pongs are asked for again.
-            tracing::error!("a message to PID 1 was dropped: {error}");
-        }
-    }
-
     fn hear(&mut self, message: FromInit, fds: Vec<OwnedFd>) {
         match message {
-            FromInit::Ping { seq } => self.to_init(ToInit::Pong { seq }, Vec::new()),
+            FromInit::Ping { seq } => self.init.say(ToInit::Pong { seq }, Vec::new()),
             FromInit::Exit {
                 pid,
                 start_time,

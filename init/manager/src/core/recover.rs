@@ -55,7 +55,7 @@ impl Owner {
         for exit in exits.into_iter().chain(on_record) {
             self.exited(exit);
         }
-        self.to_init(ToInit::Running, Vec::new());
+        self.init.say(ToInit::Running, Vec::new());
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl Owner {
                     out_of_memory: false,
                     at_ms,
                 }),
-                FromInit::Ping { seq } => self.to_init(ToInit::Pong { seq }, Vec::new()),
+                FromInit::Ping { seq } => self.init.say(ToInit::Pong { seq }, Vec::new()),
                 FromInit::StopContainers { deadline_ms } => {
                     self.stopping = Some(Stopping::within(deadline_ms));
                 }
@@ -273,7 +273,7 @@ impl Owner {
             .filter(|id| !known.contains(&id.as_str()))
             .collect();
         for key in self.kept.drain().map(|(key, _)| key).collect::<Vec<_>>() {
-            self.to_init(ToInit::Forget { key }, Vec::new());
+            self.init.say(ToInit::Forget { key }, Vec::new());
         }
         for id in strangers {
             let tools = self.tools.clone();

@@ -375,7 +375,7 @@ impl Owner {
             ShutdownMode::Reboot => orlop_handover::ShutdownMode::Reboot,
             ShutdownMode::PowerOff => orlop_handover::ShutdownMode::PowerOff,
         };
-        self.to_init(ToInit::Shutdown { mode }, Vec::new());
+        self.init.say(ToInit::Shutdown { mode }, Vec::new());
     }
 }
 

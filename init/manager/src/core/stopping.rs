@@ -53,7 +53,7 @@ impl Owner {
                 needs_ms,
                 containers,
             };
-            self.to_init(needs, Vec::new());
+            self.init.say(needs, Vec::new());
         }
         let required: BTreeSet<String> = self
             .stops()
@@ -71,7 +71,7 @@ impl Owner {
         let left = self.units.values().any(|entry| entry.container.is_some());
         let told = self.stopping.as_ref().is_some_and(|s| s.end_told);
         if !left && !told {
-            self.to_init(ToInit::ContainersStopped, Vec::new());
+            self.init.say(ToInit::ContainersStopped, Vec::new());
         }
         if let Some(stopping) = &mut self.stopping {
             stopping.needs_told = true;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use orlop_control::types::HealthState;
 use orlop_unit::{Health, Probe};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::container::runtime::Runtime;
@@ -43,12 +44,14 @@ fn eager(probe: &Probe) -> Duration {
     }
 }
 
-/// Probes until dropped. `changed` hears of each change, with what the last
-/// probe said when it failed.
-pub fn watch(
+/// Probes until dropped. Each change is put into `changes`, with what the last
+/// probe said when it failed; while there is no room no further probe is made,
+/// so that none is lost.
+pub fn watch<T: Send + 'static>(
     health: Health,
     target: Target,
-    mut changed: impl FnMut(HealthState, Option<String>) + Send + 'static,
+    changes: mpsc::Sender<T>,
+    change: impl Fn(HealthState, Option<String>) -> T + Send + 'static,
 ) -> Watch {
     Watch(tokio::spawn(async move {
         let began = tokio::time::Instant::now();
@@ -59,7 +62,10 @@ pub fn watch(
             let before = machine.state();
             machine = machine.step(result.is_ok(), in_grace);
             if machine.state() != before {
-                changed(machine.state(), result.err());
+                let change = change(machine.state(), result.err());
+                if changes.send(change).await.is_err() {
+                    return;
+                }
             }
             let pause = match machine.state() {
                 HealthState::Starting => health.interval.min(eager(&health.probe)),
@@ -68,4 +74,36 @@ pub fn watch(
             tokio::time::sleep(pause).await;
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_waits_for_room() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let health = Health {
+            probe: Probe::Tcp(server.local_addr().unwrap().port()),
+            interval: Duration::from_millis(1),
+            timeout: Duration::from_secs(60),
+            retries: 1,
+            start_period: Duration::ZERO,
+            gate: false,
+        };
+        let target = Target {
+            runtime: Runtime::new("/none".into(), "/none".into()),
+            container: String::new(),
+            address: Some(Ipv4Addr::LOCALHOST),
+        };
+        let (changes, mut heard) = mpsc::channel(1);
+        changes.try_send(None).unwrap();
+        let _watch = watch(health, target, changes, |health, _| Some(health));
+        // The probe has been answered, and the change has nowhere to go.
+        server.accept().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(heard.recv().await, Some(None));
+        let told = tokio::time::timeout(Duration::from_secs(60), heard.recv()).await;
+        assert_eq!(told, Ok(Some(Some(HealthState::Healthy))));
+    }
 }
