@@ -8,6 +8,7 @@ use orlop_control::types::{
 };
 use orlop_unit::Unit;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::definitions::Definition;
 use super::exits::Recorded;
@@ -33,6 +34,8 @@ pub(super) struct Entry {
     pub(super) uncollected: Option<String>,
     pub(super) health: Option<HealthState>,
     pub(super) watch: Option<Watch>,
+    /// The last SIGKILL that was sent to it.
+    pub(super) killing: Option<JoinHandle<()>>,
     /// Why it failed to start, or what its probe says, or what it waits for.
     pub(super) problem: Option<String>,
     pub(super) blockers: Vec<String>,
@@ -61,6 +64,7 @@ impl Entry {
             uncollected: None,
             health: None,
             watch: None,
+            killing: None,
             problem: None,
             blockers: Vec::new(),
             last_exit: None,

@@ -9,6 +9,7 @@ use orlop_control::types::{EventKind, HealthState};
 use orlop_handover::ToInit;
 use orlop_unit::{Signal, Unit};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::definitions::Definition;
 use super::owner::{Keeping, Owner, Report};
@@ -40,6 +41,7 @@ impl Owner {
         entry.container = Some(container);
         entry.health = None;
         entry.early_exit = None;
+        entry.killing = None;
         entry.missing = 0;
         // On record before anything of it exists.
         self.save(name);
@@ -269,19 +271,28 @@ impl Owner {
         self.signal(name, signal.number(), false);
     }
 
-    /// Sends a signal to a unit's container.
-    pub(super) fn signal(&self, name: &str, signal: i32, all: bool) {
-        let container = self.units.get(name).and_then(|e| e.container.as_ref());
-        let Some(id) = container.map(|container| container.id.clone()) else {
+    /// Kills what there is in a unit's container, unless that is under way.
+    pub(super) fn kill(&mut self, name: &str) {
+        let killing = self.units.get(name).and_then(|e| e.killing.as_ref());
+        if killing.is_some_and(|killing| !killing.is_finished()) {
             return;
-        };
-        let tools = self.tools.clone();
-        tokio::spawn(async move {
+        }
+        let killing = self.signal(name, 9, true);
+        if let Some(entry) = self.units.get_mut(name) {
+            entry.killing = killing;
+        }
+    }
+
+    /// Sends a signal to a unit's container.
+    fn signal(&self, name: &str, signal: i32, all: bool) -> Option<JoinHandle<()>> {
+        let container = self.units.get(name)?.container.as_ref()?;
+        let (id, tools) = (container.id.clone(), self.tools.clone());
+        Some(tokio::spawn(async move {
             if let Err(error) = tools.signal(&id, signal, all).await {
                 // It may have ended by itself; if not, it is killed in time.
                 tracing::debug!("{id} did not get signal {signal}: {error}");
             }
-        });
+        }))
     }
 
     /// Gives back what a unit's container held.

@@ -204,7 +204,7 @@ impl Owner {
             }
             Some(Action::Kill) => {
                 self.save(name);
-                self.signal(name, 9, true);
+                self.kill(name);
             }
             Some(Action::Forget) => self.forget(name),
             None => self.save(name),

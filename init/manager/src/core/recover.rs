@@ -201,7 +201,7 @@ impl Owner {
                 let killed = kill_at.is_none();
                 self.adopt(name);
                 if killed {
-                    self.signal(name, 9, true);
+                    self.kill(name);
                 } else {
                     self.terminate(name);
                 }
@@ -314,7 +314,7 @@ impl Owner {
             State::Running { since: _ } => true,
             State::Stopping { kill_at, next: _ } => {
                 if kill_at.is_none() {
-                    self.signal(name, 9, true);
+                    self.kill(name);
                 }
                 true
             }
