@@ -109,7 +109,7 @@ impl Host {
         let uplink = network.map(|network| network.uplink().borrow().clone());
         let uplink = uplink.unwrap_or_default();
         let (state_size, state_free) = space(&self.state_dir);
-        let memory = meminfo();
+        let memory = memory(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default());
         let (phases, boot) = (phases(self.boot.as_ref()), self.boot.as_ref());
         let mut warnings = self.warnings.clone();
         warnings.extend(uplink.problem.clone());
@@ -137,13 +137,16 @@ impl Host {
             boot_id: self.boot_id.clone(),
             fingerprint: self.fingerprint.clone(),
             warnings,
+            pid1_start_ms: boot.map_or(0, |boot| boot.pid1_start_ms),
+            manager_start_ms: boot.map_or(0, |boot| boot.manager_exec_ms),
             boot_phases: phases,
             kernel: self.kernel.clone(),
             architecture: orlop_images::source::host_architecture().to_owned(),
             cpus: std::thread::available_parallelism()
                 .map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
-            memory_total: memory.0,
-            memory_available: memory.1,
+            memory_total: memory.total,
+            memory_available: memory.available,
+            memory_used: memory.used,
             ..HostStatus::default()
         }
     }
@@ -227,13 +230,45 @@ fn space(dir: &Path) -> (u64, u64) {
     }
 }
 
-/// Memory in bytes: all of it, and what could be had.
-fn meminfo() -> (u64, u64) {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+/// Memory in bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct Memory {
+    total: u64,
+    available: u64,
+    used: u64,
+}
+
+/// What `text`, the content of `/proc/meminfo`, says.
+fn memory(text: &str) -> Memory {
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         let number = line.and_then(|line| line.split_whitespace().next());
         number.and_then(|number| number.parse().ok()).unwrap_or(0) * 1024_u64
     };
-    (field("MemTotal:"), field("MemAvailable:"))
+    // The kernel counts files in memory among the cached ones.
+    let caches = field("Buffers:") + field("Cached:") + field("SReclaimable:");
+    let free = field("MemFree:") + caches.saturating_sub(field("Shmem:"));
+    Memory {
+        total: field("MemTotal:"),
+        available: field("MemAvailable:"),
+        used: field("MemTotal:").saturating_sub(free),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Memory, memory};
+
+    #[test]
+    fn caches_are_not_in_use_but_files_in_memory_are() {
+        let text = "MemTotal:  1000 kB\nMemFree:  500 kB\nMemAvailable:  800 kB\n\
+            Buffers:  10 kB\nCached:  200 kB\nShmem:  50 kB\nSReclaimable:  40 kB\n";
+        let expected = Memory {
+            total: 1000 << 10,
+            available: 800 << 10,
+            used: 300 << 10,
+        };
+        assert_eq!(memory(text), expected);
+        assert_eq!(memory("").used, 0);
+    }
 }

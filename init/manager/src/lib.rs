@@ -18,5 +18,6 @@ pub mod init_link;
 pub mod logs;
 pub mod net;
 pub mod paths;
+pub mod processes;
 pub mod run;
 pub mod unit_dirs;

@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use orlop_control::types::UnitState;
+use orlop_control::types::{ProcessList, UnitState};
+use orlop_qemu::guest::Guest;
 
 use crate::fixture::{self, PATIENCE};
 
@@ -27,6 +28,8 @@ pub(crate) fn curl_and_strangers() -> Result<()> {
         document["paths"]["/v1/units"].is_object(),
         "the document lacks /v1/units"
     );
+
+    processes(&guest, before.pid)?;
 
     let address = guest.operator().address().to_owned();
     let naked = Command::new("curl")
@@ -60,6 +63,32 @@ pub(crate) fn curl_and_strangers() -> Result<()> {
     ensure!(after.pid == before.pid && after.restarts == 0, "{after:?}");
     drop(strangers);
     guest.power_off(PATIENCE)
+}
+
+/// The host's own processes and the units' are told apart, with their memory.
+fn processes(guest: &Guest, sleeper: Option<i32>) -> Result<()> {
+    let all: ProcessList = serde_json::from_str(&fixture::curl(guest, "/v1/host/processes")?)?;
+    let one = |name: &str| {
+        let mut found = all
+            .processes
+            .iter()
+            .filter(|one| one.name.starts_with(name));
+        found.next().with_context(|| format!("no {name}: {all:?}"))
+    };
+    for own in [one("init")?, one("orlop-manager")?] {
+        ensure!(own.unit.is_none(), "{own:?}");
+        ensure!(own.memory.is_some_and(|bytes| bytes > 1 << 18), "{own:?}");
+    }
+    let of_unit: ProcessList = guest.operator().json(&["top", "sleeper"])?;
+    let pids: Vec<u32> = of_unit.processes.iter().map(|one| one.pid).collect();
+    let expected = sleeper.and_then(|pid| u32::try_from(pid).ok());
+    ensure!(
+        expected.is_some_and(|pid| pids.contains(&pid)) && !pids.contains(&1),
+        "{of_unit:?} without {expected:?}"
+    );
+    let kernel = all.processes.iter().find(|one| one.name == "kthreadd");
+    ensure!(kernel.is_none(), "{kernel:?}");
+    Ok(())
 }
 
 /// A certificate of another authority is refused.

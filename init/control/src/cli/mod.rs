@@ -20,6 +20,7 @@ mod ps;
 mod status;
 mod table;
 mod terminal;
+mod top;
 mod trust;
 mod units;
 mod version;
@@ -65,6 +66,8 @@ enum Command {
     Ps(ps::Args),
     /// Say how the host or a unit is, and why a unit is not running
     Status(status::Args),
+    /// List the processes of the host or a unit, with the memory that they hold
+    Top(top::Args),
     /// Print what a unit wrote
     Logs(logs::Args),
     /// Have units run
@@ -137,6 +140,7 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Exec(args) => return Ok(exec::run(&client()?, &args).await),
         Command::Ps(args) => ps::run(&client()?, &args, output).await,
         Command::Status(args) => return status::run(&client()?, &args, output).await,
+        Command::Top(args) => top::run(&client()?, &args, output).await,
         Command::Logs(args) => logs::run(&client()?, &args, output).await,
         Command::Start(args) => units::start(&client()?, &args).await,
         Command::Stop(args) => units::stop(&client()?, &args).await,
@@ -172,6 +176,8 @@ mod tests {
             "orlop --host 192.0.2.1:7470 --output json ps",
             "orlop status",
             "orlop status web -o json",
+            "orlop top",
+            "orlop top web",
             "orlop logs -f --tail 10 --since 5m -t web",
             "orlop start web db",
             "orlop check a.toml b.toml",

@@ -35,7 +35,7 @@ pub use upload::UploadProgress;
 
 use crate::types::{
     ApiError, ApplyReport, ApplyRequest, ErrorBody, EventQuery, HostStatus, ImageInfo, LogQuery,
-    ShutdownMode, UnitFile, UnitStatus, Version,
+    ProcessList, ShutdownMode, UnitFile, UnitStatus, Version,
 };
 
 /// How long connecting and the TLS handshake may take together.
@@ -77,6 +77,11 @@ impl Client {
     /// How the host is.
     pub async fn status(&self) -> Result<HostStatus, ClientError> {
         self.get("/v1/status").await
+    }
+
+    /// The processes that run on the host.
+    pub async fn processes(&self) -> Result<ProcessList, ClientError> {
+        self.get("/v1/host/processes").await
     }
 
     /// All units.

@@ -49,6 +49,10 @@ pub struct HostStatus {
     pub fingerprint: Option<String>,
     /// What an operator should know, in sentences.
     pub warnings: Vec<String>,
+    /// When PID 1 began, in milliseconds after the kernel started.
+    pub pid1_start_ms: u64,
+    /// When the manager was first started, by the same clock.
+    pub manager_start_ms: u64,
     /// The boot, phase by phase.
     pub boot_phases: Vec<BootPhase>,
     /// The kernel's release.
@@ -61,6 +65,9 @@ pub struct HostStatus {
     pub memory_total: u64,
     /// Memory in bytes that could be had without swapping.
     pub memory_available: u64,
+    /// Memory in bytes that is in use, caches not counted; files in memory
+    /// (tmpfs) are.
+    pub memory_used: u64,
 }
 
 /// One uplink.

@@ -12,6 +12,7 @@ mod flag;
 mod host;
 mod image;
 mod log;
+mod process;
 mod role;
 mod unit;
 
@@ -24,5 +25,6 @@ pub use exec::{
 pub use host::{BootPhase, HostStatus, ShutdownMode, UnitCounts, UplinkStatus, Version};
 pub use image::{ImageInfo, LoadQuery, Upload, UploadRequest};
 pub use log::{LogLine, LogQuery, LogStream};
+pub use process::{ProcessList, ProcessStatus};
 pub use role::Role;
 pub use unit::{Desired, HealthState, LastExit, PortStatus, Protocol, UnitState, UnitStatus};

@@ -1,9 +1,11 @@
 //! The host as a whole.
 
+use std::path::Path;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use orlop_control::types::{ErrorBody, HostStatus, ShutdownMode, Version};
+use orlop_control::types::{ApiError, ErrorBody, HostStatus, ProcessList, ShutdownMode, Version};
 
 use super::answer::{Answer, Failure};
 use super::{Api, Identity};
@@ -32,6 +34,24 @@ pub(super) async fn status(State(api): State<Api>) -> Answer<HostStatus> {
         status.fingerprint = identity.map(|identity| identity.fingerprint().to_string());
     }
     Ok(Json(status))
+}
+
+/// The processes that run on the host, kernel threads left out.
+#[utoipa::path(get, path = "/v1/host/processes", tag = "host",
+    responses((status = 200, body = ProcessList), (status = "default", body = ErrorBody)))]
+pub(super) async fn processes(State(api): State<Api>) -> Answer<ProcessList> {
+    let turn = api.listing.clone().acquire_owned().await;
+    let turn = turn.map_err(|_| ApiError::unavailable("the manager is going down"))?;
+    let listing = tokio::task::spawn_blocking(move || {
+        // Held to the end, though the client may have left.
+        let _turn = turn;
+        crate::processes::list(Path::new("/proc"))
+    });
+    let listed = listing
+        .await
+        .map_err(|_| ApiError::internal("listing the processes broke off"))?;
+    let list = listed.map_err(|error| ApiError::internal(format!("/proc: {error}")))?;
+    Ok(Json(list))
 }
 
 /// Stops the containers and starts the host again. Answers once that has begun.

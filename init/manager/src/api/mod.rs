@@ -102,6 +102,9 @@ struct Shared {
     events: EventLog,
     uploads: Uploads,
     execs: Arc<Semaphore>,
+    /// Processes are listed for one client at a time: for each the kernel walks
+    /// its whole memory.
+    listing: Arc<Semaphore>,
     identity: PathBuf,
 }
 
@@ -115,6 +118,7 @@ pub async fn serve(handle: Handle, config: ApiConfig) -> Result<Server, ServeErr
         events: EventLog::new(&handle, &mut tasks),
         uploads: Uploads::new(handle.upload_dir()),
         execs: Arc::new(Semaphore::new(EXECS_MAX)),
+        listing: Arc::new(Semaphore::new(1)),
         identity: identity::directory(&config.state_dir),
         handle,
     });

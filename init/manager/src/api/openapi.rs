@@ -16,6 +16,7 @@ use super::{events, exec, host, images, units};
     paths(
         host::version,
         host::status,
+        host::processes,
         host::reboot,
         host::poweroff,
         units::list,

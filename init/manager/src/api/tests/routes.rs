@@ -22,6 +22,7 @@ fn routes(dir: &std::path::Path) -> axum::Router {
         events: EventLog::new(&handle, &mut tokio::task::JoinSet::new()),
         uploads: Uploads::new(handle.upload_dir()),
         execs: std::sync::Arc::new(tokio::sync::Semaphore::new(1)),
+        listing: std::sync::Arc::new(tokio::sync::Semaphore::new(1)),
         identity: dir.to_owned(),
         handle,
     }))
@@ -165,6 +166,8 @@ async fn the_client_does_what_the_manager_offers() {
     assert_eq!(client.version().await.unwrap().host, "1.0.0");
     let status = client.status().await.unwrap();
     assert!(status.fingerprint.unwrap().starts_with("SHA256:"));
+    let listed = client.processes().await.unwrap().processes;
+    assert!(listed.iter().any(|one| one.pid == std::process::id()));
     assert_eq!(client.units().await.unwrap().len(), 1);
     assert_eq!(client.stop("web").await.unwrap().state, UnitState::Stopped);
     assert_eq!(client.start("web").await.unwrap().state, UnitState::Running);
