@@ -24,6 +24,12 @@ pub(crate) struct Baton {
 }
 
 impl Baton {
+    /// `CLOCK_BOOTTIME` when the last of its phases ended.
+    pub(crate) fn ended_ms(&self) -> u64 {
+        let took: u64 = self.phases.iter().map(|phase| phase.ms).sum();
+        self.pid1_start_ms.saturating_add(took)
+    }
+
     pub(crate) fn to_argument(&self) -> Result<String> {
         serde_json::to_string(self).context("handing over to the second stage")
     }

@@ -46,7 +46,8 @@ const PHASES: &[Phase] = &[
 /// # Errors
 /// Whatever a host cannot do without.
 pub(crate) fn boot(early: &Console, baton: Baton) -> Result<Supervisor> {
-    let phases = Phases::begin(clock::since_boot_ms(), baton.phases.clone());
+    let mut phases = Phases::begin(baton.ended_ms(), baton.phases.clone());
+    phases.done("switch to the root", clock::since_boot_ms());
     let state = state::Outcome {
         health: StateHealth::Tmpfs,
         detail: String::new(),

@@ -35,8 +35,8 @@ struct Found {
 
 /// Opens the root, switches to it and starts the second stage.
 pub(crate) fn run(_early: &Console) -> Result<Infallible> {
-    let mut phases = Phases::begin(clock::since_boot_ms(), Vec::new());
     let pid1_start_ms = clock::since_boot_ms();
+    let mut phases = Phases::begin(pid1_start_ms, Vec::new());
     mounts::mount_all(mounts::EARLY)?;
     let console = &Console::open();
     let root = root_hash(&files::read("/proc/cmdline").context("/proc/cmdline")?)?;
