@@ -53,6 +53,9 @@ struct BuildArgs {
     /// How the initramfs is packed
     #[arg(long, value_enum, default_value_t)]
     compress: Compression,
+    /// Print the closing summary as JSON
+    #[arg(long)]
+    json: bool,
     /// Time that all files carry, in seconds since 1970
     #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = TIME, hide_env_values = true)]
     time: u64,
@@ -100,7 +103,12 @@ fn run_build(args: BuildArgs) -> Result<ExitCode> {
     let mut progress = Bar::new();
     let outcome = build(&request, &mut progress);
     progress.bar.finish_and_clear();
-    print_report(&outcome?, started.elapsed().as_secs_f64());
+    let report = outcome?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print_report(&report, started.elapsed().as_secs_f64());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

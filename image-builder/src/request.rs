@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 /// Form of the disk image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
@@ -50,7 +52,7 @@ pub trait Progress {
 }
 
 /// What one part of the image weighs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Part {
     /// Its name.
     pub name: &'static str,
@@ -61,7 +63,7 @@ pub struct Part {
 }
 
 /// What was built.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct BuildReport {
     /// The disk image.
     pub output: PathBuf,
