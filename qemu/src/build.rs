@@ -1,7 +1,7 @@
 //! Builds the project's own binaries and, with them, container and host images.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -127,14 +127,34 @@ pub fn disk(host: &Path, output: &Path) -> Result<()> {
 /// As there.
 pub fn disk_with(host: &Path, output: &Path, binaries: &Path) -> Result<()> {
     make_parent(output)?;
+    run(&mut image_command(host, output, binaries))
+}
+
+/// [`disk`], and what the builder says of it: a JSON document.
+///
+/// # Errors
+///
+/// As there.
+pub fn disk_report(host: &Path, output: &Path) -> Result<String> {
+    make_parent(output)?;
+    let mut image = image_command(host, output, &paths::binaries());
+    let built = image
+        .arg("--json")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run orlop-image")?;
+    if !built.status.success() {
+        bail!("{image:?} ended with {}", built.status);
+    }
+    Ok(String::from_utf8(built.stdout)?)
+}
+
+fn image_command(host: &Path, output: &Path, binaries: &Path) -> Command {
     let mut image = Command::new(binary("orlop-image"));
     image.arg("build").arg(host).arg("--output").arg(output);
+    image.arg("--cache").arg(paths::cache());
+    image.arg("--binaries").arg(binaries);
     image
-        .arg("--cache")
-        .arg(paths::cache())
-        .arg("--binaries")
-        .arg(binaries);
-    run(&mut image)
 }
 
 /// Makes a certificate authority, and a client certificate and key signed by it,
