@@ -148,10 +148,10 @@ fn pick_modules(modules: &Modules, inputs: &Inputs) -> Result<Picked> {
             return Err(inputs.error(&format!("{path}[{index}]"), message, help));
         }
     }
-    let is_cloud = kernel.package.contains("cloud");
+    let is_virtual = initramfs::is_virtual(&kernel.package);
     let ours = initramfs::MODULES
         .iter()
-        .filter(|name| !(is_cloud && initramfs::METAL_MODULES.contains(*name)))
+        .filter(|name| !(is_virtual && initramfs::METAL_MODULES.contains(*name)))
         .copied()
         .filter(|name| modules.knows(name));
     let early = modules.resolve(
@@ -354,10 +354,15 @@ impl Job<'_> {
     }
 
     fn command_line(&self, root_hash: &str) -> String {
-        let own = &self.inputs.host.value.kernel.command_line;
+        let kernel = &self.inputs.host.value.kernel;
+        let own = &kernel.command_line;
+        // The check counts ticks while it spins, and panics when there are too
+        // few, as under emulation on a busy machine.
+        let is_virtual = initramfs::is_virtual(&kernel.package);
+        let check = if is_virtual { "no_timer_check " } else { "" };
         let text = format!(
             "orlop.root={root_hash} console=tty0 console=ttyS0,115200 gpt panic=10 oops=panic \
-             softlockup_panic=1 quiet {own}"
+             softlockup_panic=1 {check}quiet {own}"
         );
         text.trim_end().to_owned()
     }

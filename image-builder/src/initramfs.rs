@@ -25,6 +25,11 @@ pub(crate) const MODULES: &[&str] = &[
 /// machine that needs one says so in its host TOML, and boots faster without.
 pub(crate) const METAL_MODULES: &[&str] = &["nvme", "ahci", "sd_mod"];
 
+/// Whether the kernel in this package is for virtual machines alone.
+pub(crate) fn is_virtual(package: &str) -> bool {
+    package.contains("cloud")
+}
+
 /// Packs PID 1 and `modules` in the order to load them.
 pub(crate) fn pack(init: &[u8], modules: &[Module], compression: Compression) -> Result<Vec<u8>> {
     let mut order = String::new();
