@@ -302,3 +302,26 @@ fn a_shutdown_takes_what_the_units_ask_for_but_ends_before_pid_1_gives_up() {
     assert_eq!(heard(), [needs, ToInit::ContainersStopped]);
     assert_eq!(host.exit_codes("db"), [-1], "killed, and on record");
 }
+
+#[test]
+fn a_container_may_write_its_name_files_but_not_fill_the_host() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    let script = "echo 10.0.0.1 mine >>/etc/hosts; busybox tail -n 1 /etc/hosts; \
+        for name in hosts resolv.conf hostname; do \
+        busybox head -c 1000000 /dev/zero >/etc/$name || echo full; done; \
+        busybox cat /etc/hosts /etc/resolv.conf /etc/hostname | busybox wc -c; exit 3";
+    let never = "[restart]\npolicy = \"never\"";
+    host.apply(&[("writer", &unit(script, never))]);
+    host.wait_unit("writer", "ended", |unit| unit.state == UnitState::Failed);
+    let lines = host.logs("writer").into_iter();
+    let lines = lines.filter(|line| line.stream == LogStream::Stdout);
+    let lines: Vec<_> = lines.map(|line| line.line).collect();
+    assert_eq!(lines, ["10.0.0.1 mine", "full", "full", "full", "65536"]);
+    // What is mounted cannot be removed.
+    let left = std::fs::read_dir(host.dir.join("run/orlop/containers"));
+    assert_eq!(left.unwrap().count(), 0);
+}

@@ -1,6 +1,7 @@
 //! What of the host a container sees besides its image: name files, secrets,
 //! volumes, devices.
 
+use std::ffi::CStr;
 use std::io::{Error, Result};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
@@ -18,6 +19,8 @@ use crate::paths::Paths;
 
 /// The largest secret, in bytes.
 const SECRET_MAX: usize = 1 << 20;
+/// How much the name files may come to together.
+const NAMES_LIMITS: &CStr = c"mode=0755,size=64k,nr_inodes=8";
 /// Held while a volume is made: two units may begin to use it at once.
 static MAKING: Mutex<()> = Mutex::new(());
 
@@ -30,7 +33,9 @@ pub struct Address {
     pub gateway: Ipv4Addr,
 }
 
-/// Writes `/etc/hosts`, `/etc/resolv.conf` and `/etc/hostname`.
+/// Writes `/etc/hosts`, `/etc/resolv.conf` and `/etc/hostname`. Software expects
+/// that it can write to them, so they are on a file system of their own that is
+/// too small to take the host's memory up.
 pub fn names(dir: &Path, hostname: &str, address: Option<Address>, base: u32) -> Result<Vec<Bind>> {
     let mut hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost\n".to_owned();
     let mut resolv = String::new();
@@ -46,9 +51,13 @@ pub fn names(dir: &Path, hostname: &str, address: Option<Address>, base: u32) ->
         ("resolv.conf", resolv),
         ("hostname", format!("{hostname}\n")),
     ];
+    let place = dir.join("names");
+    std::fs::create_dir_all(&place)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("tmpfs", &place, "tmpfs", flags, Some(NAMES_LIMITS))?;
     let mut binds = Vec::new();
     for (name, text) in files {
-        let source = dir.join(name);
+        let source = place.join(name);
         std::fs::write(&source, text)?;
         chown(&source, Some(base), Some(base))?;
         binds.push(Bind {
