@@ -5,31 +5,29 @@
 //! whoever reads a log of the console.
 
 mod screen;
+mod writer;
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use orlop_control::types::{Event, EventKind, HealthState, UnitState};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
 use crate::handle::Handle;
+use writer::Console;
 
 /// How often the screen is compared with how things are without an event.
 const SLOW: Duration = Duration::from_secs(5);
 /// Changes within so long are drawn together.
 const CALM: Duration = Duration::from_millis(200);
+/// However many changes come, the screen is not drawn later than this.
+const LATEST: Duration = Duration::from_secs(1);
 
 /// Shows the host on `path` for as long as the manager runs. With `screen`
 /// the screen is drawn; the lines come in any case.
 pub async fn show(handle: Handle, path: &Path, screen: bool, api_port: Option<u16>) {
-    let Ok(mut console) = OpenOptions::new()
-        .write(true)
-        .custom_flags(i32::try_from(rustix::fs::OFlags::NOCTTY.bits()).unwrap_or(0))
-        .open(path)
-    else {
+    let Ok(mut console) = Console::open(path) else {
         return;
     };
     let mut events = handle.events();
@@ -41,7 +39,10 @@ pub async fn show(handle: Handle, path: &Path, screen: bool, api_port: Option<u1
                     say(&mut console, &event, !drawn.is_empty());
                     drawn.clear();
                     // What follows at once is said before it is drawn.
-                    while let Ok(Ok(event)) = tokio::time::timeout(CALM, events.recv()).await {
+                    let latest = Instant::now() + LATEST;
+                    while Instant::now() < latest
+                        && let Ok(Ok(event)) = tokio::time::timeout(CALM, events.recv()).await
+                    {
                         say(&mut console, &event, false);
                     }
                 }
@@ -56,35 +57,27 @@ pub async fn show(handle: Handle, path: &Path, screen: bool, api_port: Option<u1
     }
 }
 
-async fn draw(console: &mut File, handle: &Handle, drawn: &mut String, api_port: Option<u16>) {
+async fn draw(console: &mut Console, handle: &Handle, drawn: &mut String, api_port: Option<u16>) {
     let (Ok(host), Ok(units)) = (handle.status().await, handle.units().await) else {
         return;
     };
-    let (rows, cols) = size(console);
+    let (rows, cols) = console.size();
     let next = screen::render(&host, &units, api_port, rows, cols);
     if next != *drawn {
         // Home, then each line cleared to its end, then all below: no flicker.
         let lines = next.replace('\n', "\x1b[K\r\n");
-        let _ = console.write_all(format!("\x1b[H{lines}\x1b[J").as_bytes());
-        *drawn = next;
-    }
-}
-
-fn size(console: &File) -> (usize, usize) {
-    match rustix::termios::tcgetwinsize(console) {
-        Ok(size) if size.ws_row >= 5 && size.ws_col >= 20 => {
-            (usize::from(size.ws_row), usize::from(size.ws_col))
+        if console.show(&format!("\x1b[H{lines}\x1b[J")) {
+            *drawn = next;
         }
-        Ok(_) | Err(_) => (25, 80),
     }
 }
 
-fn say(console: &mut File, event: &Event, over_screen: bool) {
+fn say(console: &mut Console, event: &Event, over_screen: bool) {
     if let Some(line) = line(event) {
         // Below the screen, so that a line of the screen is not half of this one.
         let start = if over_screen { "\x1b[999;1H\r\n" } else { "" };
         let line = screen::printable(&line);
-        let _ = console.write_all(format!("{start}\r\x1b[Korlop: {line}\r\n").as_bytes());
+        console.show(&format!("{start}\r\x1b[Korlop: {line}\r\n"));
     }
 }
 
