@@ -10,17 +10,19 @@ pub struct Limits {
     pub config_bytes: u64,
     /// Layers of an image.
     pub layers: usize,
-    /// Archive members in all layers together, whiteouts included; also blobs
-    /// in an OCI archive.
+    /// Archive members in all layers together, whiteouts included; also inodes
+    /// of the tree they make, with the directories that no member names; also
+    /// blobs in an OCI archive.
     pub entries: usize,
     /// Uncompressed bytes of all layers together; also of a compressed OCI
     /// archive.
     pub unpacked_bytes: u64,
-    /// Bytes of one PAX or GNU extension header. Extended attributes travel
-    /// in these, and the kernel takes at most 64 KiB for one.
+    /// Bytes of the PAX and GNU extension headers of one member. Extended
+    /// attributes travel in these, and the kernel takes at most 64 KiB for one.
     pub extension_bytes: u64,
-    /// Bytes of all extended attributes in all layers.
-    pub xattr_bytes: u64,
+    /// Bytes of all names, link targets and extended attributes in all layers,
+    /// which are held in memory.
+    pub metadata_bytes: u64,
 }
 
 impl Default for Limits {
@@ -32,7 +34,7 @@ impl Default for Limits {
             entries: 1_000_000,
             unpacked_bytes: 64 << 30,
             extension_bytes: 1 << 20,
-            xattr_bytes: 64 << 20,
+            metadata_bytes: 128 << 20,
         }
     }
 }

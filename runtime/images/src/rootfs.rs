@@ -28,7 +28,7 @@ pub fn read(path: &Path, options: &Options) -> Result<(Tree, Vec<String>)> {
         left: &mut left,
     };
     let changes = read_layer(plain, &what, &mut spool, &mut budget)?;
-    let mut tree = Tree::new();
+    let mut tree = Tree::bounded(options.limits.entries);
     apply(&mut tree, changes).map_err(|error| Error::invalid(what, error.to_string()))?;
     Ok((tree, budget.notes))
 }

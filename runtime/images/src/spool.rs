@@ -17,11 +17,19 @@ use crate::{Error, Result};
 /// Bytes that one copying step moves.
 const CHUNK: usize = 128 << 10;
 
+/// Room that is left to the rest of the host: an image that would fill the
+/// file system to the brim is refused.
+pub(crate) const HEADROOM: u64 = 8 << 20;
+/// Bytes after which it is looked at again: less than the room itself.
+const LOOK: u64 = 4 << 20;
+
 /// A growing temporary file.
 #[derive(Debug)]
 pub(crate) struct Spool {
     file: Arc<File>,
     len: u64,
+    /// Length from which on the room is looked at before more is written.
+    look_at: u64,
     dir: PathBuf,
     buffer: Vec<u8>,
 }
@@ -35,6 +43,7 @@ impl Spool {
         Ok(Self {
             file: Arc::new(file),
             len: 0,
+            look_at: 0,
             dir: dir.to_owned(),
             buffer: vec![0; CHUNK],
         })
@@ -61,6 +70,7 @@ impl Spool {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(what(error)),
             };
+            self.look_for_room()?;
             (&*self.file)
                 .write_all(&self.buffer[..got])
                 .map_err(|error| self.refused(error))?;
@@ -79,6 +89,18 @@ impl Spool {
         Arc::clone(&self.file)
     }
 
+    /// Refuses to take the last of the file system, which others need.
+    fn look_for_room(&mut self) -> Result<()> {
+        if self.len < self.look_at {
+            return Ok(());
+        }
+        self.look_at = self.len + LOOK;
+        match free_bytes(&self.dir) {
+            free if free < HEADROOM => Err(self.no_space(free)),
+            _ => Ok(()),
+        }
+    }
+
     /// Says of a full file system how much was there and how much is missing
     /// at the least.
     fn refused(&self, error: io::Error) -> Error {
@@ -89,11 +111,15 @@ impl Spool {
         if !error.is_no_space() {
             return error;
         }
-        let free = free_bytes(&self.dir);
+        self.no_space(free_bytes(&self.dir))
+    }
+
+    fn no_space(&self, free: u64) -> Error {
         // What is in the spool will be written once more, into the store.
         let needed = self
             .len
             .saturating_mul(2)
+            .saturating_add(HEADROOM)
             .max(free.saturating_add(CHUNK as u64));
         Error::NoSpace {
             path: self.dir.clone(),

@@ -191,6 +191,13 @@ fn limits_are_kept_and_named() {
         ),
         (
             Limits {
+                metadata_bytes: 20,
+                ..all.clone()
+            },
+            "limit of 20 bytes",
+        ),
+        (
+            Limits {
                 document_bytes: 10,
                 ..all.clone()
             },

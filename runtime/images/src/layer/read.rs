@@ -6,7 +6,7 @@ use super::{Action, Change};
 use crate::image::NOTES_MAX;
 use crate::spool::Spool;
 use crate::tarball::{Fault, Member, Reader, What};
-use crate::tree::{Device, Kind, Meta, Node, Xattrs};
+use crate::tree::{Device, Kind, Meta, Node, PATH_MAX, Xattrs};
 use crate::{Error, Limits, Result};
 
 /// Prefix of a name that hides the rest of the name in lower layers.
@@ -26,7 +26,7 @@ pub(crate) struct Budget {
     pub(crate) limits: Limits,
     pub(crate) entries: usize,
     pub(crate) unpacked_bytes: u64,
-    xattr_bytes: u64,
+    metadata_bytes: u64,
     pub(crate) notes: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl Budget {
         Self {
             entries: limits.entries,
             unpacked_bytes: limits.unpacked_bytes,
-            xattr_bytes: limits.xattr_bytes,
+            metadata_bytes: limits.metadata_bytes,
             limits: limits.clone(),
             notes: Vec::new(),
         }
@@ -58,20 +58,29 @@ impl Budget {
         Ok(())
     }
 
-    fn xattrs(&mut self, what: &str, xattrs: &Xattrs) -> Result<()> {
-        let bytes: usize = xattrs
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
-        let limit = self.limits.xattr_bytes;
-        self.xattr_bytes =
-            self.xattr_bytes
-                .checked_sub(bytes as u64)
-                .ok_or_else(|| Error::TooLarge {
-                    what: what.to_owned(),
-                    found: "the size of all extended attributes".to_owned(),
-                    limit: format!("{limit} bytes"),
-                })?;
+    /// Pays for what of a member stays in memory.
+    fn metadata(&mut self, what: &str, member: &Member) -> Result<()> {
+        let target = match &member.what {
+            What::HardLink(target) | What::Symlink(target) => target.len(),
+            What::File(_) | What::Dir | What::Char(_) | What::Block(_) | What::Fifo => 0,
+        };
+        if target > PATH_MAX {
+            let why =
+                format!("has a link target of {target} bytes; at most {PATH_MAX} are possible");
+            return Err(in_member(what, member, why));
+        }
+        let attributes = member.xattrs.iter();
+        let attributes = attributes.map(|(name, value)| name.len() + value.len());
+        let bytes = member.path.len() + target + attributes.sum::<usize>();
+        let limit = self.limits.metadata_bytes;
+        self.metadata_bytes = self
+            .metadata_bytes
+            .checked_sub(bytes as u64)
+            .ok_or_else(|| Error::TooLarge {
+                what: what.to_owned(),
+                found: "the size of all names, links and extended attributes".to_owned(),
+                limit: format!("{limit} bytes"),
+            })?;
         Ok(())
     }
 
@@ -95,7 +104,7 @@ impl Budget {
             Fault::Format(why) => Error::invalid(what, why),
             Fault::Extension(bytes) => Error::TooLarge {
                 what: what.to_owned(),
-                found: format!("an extension header of {bytes} bytes"),
+                found: format!("extension headers of {bytes} bytes for one member"),
                 limit: format!("{} bytes", self.limits.extension_bytes),
             },
         }
@@ -119,6 +128,7 @@ pub(crate) fn read_layer(
             Err(fault) => return Err(budget.fault(what, fault)),
         };
         budget.entry(what)?;
+        budget.metadata(what, &member)?;
         let Some(place) = place(&member.path).map_err(|why| in_member(what, &member, why))? else {
             continue;
         };
@@ -203,7 +213,6 @@ fn action(
 /// to the machine that made the image (umoci leaves them out, too), and Linux
 /// has `user.*` on files and directories only.
 fn attributes(member: &Member, kind: &Kind, what: &str, budget: &mut Budget) -> Result<Xattrs> {
-    budget.xattrs(what, &member.xattrs)?;
     let is_plain = matches!(kind, Kind::File(_) | Kind::Dir(_));
     let mut kept = Xattrs::new();
     for (name, value) in &member.xattrs {

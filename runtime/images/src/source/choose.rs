@@ -17,6 +17,8 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const FULL_NAME: &str = "io.containerd.image.name";
 /// Indexes within indexes that are followed.
 const DEPTH: usize = 4;
+/// Indexes of one image that are read.
+const INDEXES_MAX: usize = 64;
 
 const INDEXES: [&str; 2] = [
     "application/vnd.oci.image.index.v1+json",
@@ -91,10 +93,11 @@ pub(super) fn manifest(
     what: &str,
     options: &Options,
 ) -> Result<Descriptor> {
-    let mut manifests = Vec::new();
+    let mut flat = Flat::default();
     for descriptor in &found.descriptors {
-        flatten(blobs, descriptor, what, options, DEPTH, &mut manifests)?;
+        flat.take_in(blobs, descriptor, what, options, DEPTH)?;
     }
+    let manifests = flat.manifests;
     let platform = |it: &Descriptor| {
         it.platform()
             .as_ref()
@@ -130,40 +133,55 @@ pub(super) fn manifest(
     })
 }
 
-fn flatten(
-    blobs: &Blobs,
-    descriptor: &Descriptor,
-    what: &str,
-    options: &Options,
-    depth: usize,
-    manifests: &mut Vec<Descriptor>,
-) -> Result<()> {
-    let media_type = descriptor.media_type().to_string();
-    if MANIFESTS.contains(&media_type.as_str()) {
-        manifests.push(descriptor.clone());
-        return Ok(());
+/// Manifests in indexes, and those in indexes in these.
+#[derive(Default)]
+struct Flat {
+    manifests: Vec<Descriptor>,
+    /// Indexes that were read: each once, however often it is listed.
+    read: BTreeSet<Digest>,
+}
+
+impl Flat {
+    fn take_in(
+        &mut self,
+        blobs: &Blobs,
+        descriptor: &Descriptor,
+        what: &str,
+        options: &Options,
+        depth: usize,
+    ) -> Result<()> {
+        let media_type = descriptor.media_type().to_string();
+        if MANIFESTS.contains(&media_type.as_str()) {
+            self.manifests.push(descriptor.clone());
+            return Ok(());
+        }
+        if !INDEXES.contains(&media_type.as_str()) {
+            return Ok(());
+        }
+        let digest = Digest::parse(descriptor.digest().as_ref())?;
+        if !self.read.insert(digest) {
+            return Ok(());
+        }
+        let too_many =
+            self.read.len() > INDEXES_MAX || self.manifests.len() > options.limits.layers;
+        if depth == 0 || too_many {
+            return Err(Error::invalid(
+                what,
+                "its indexes are nested too deep or list too much",
+            ));
+        }
+        let what = format!("index {digest} of {what}");
+        let bytes = blobs.blob(
+            digest,
+            descriptor.size(),
+            options.limits.document_bytes,
+            &what,
+        )?;
+        for below in parse_index(&bytes, &what)?.manifests() {
+            self.take_in(blobs, below, &what, options, depth - 1)?;
+        }
+        Ok(())
     }
-    if !INDEXES.contains(&media_type.as_str()) {
-        return Ok(());
-    }
-    if depth == 0 || manifests.len() > options.limits.layers {
-        return Err(Error::invalid(
-            what,
-            "its indexes are nested too deep or list too much",
-        ));
-    }
-    let digest = Digest::parse(descriptor.digest().as_ref())?;
-    let what = format!("index {digest} of {what}");
-    let bytes = blobs.blob(
-        digest,
-        descriptor.size(),
-        options.limits.document_bytes,
-        &what,
-    )?;
-    for below in parse_index(&bytes, &what)?.manifests() {
-        flatten(blobs, below, &what, options, depth - 1, manifests)?;
-    }
-    Ok(())
 }
 
 fn parse_index(bytes: &[u8], what: &str) -> Result<ImageIndex> {

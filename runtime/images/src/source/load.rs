@@ -52,7 +52,7 @@ pub(super) fn load(
         );
         return Err(Error::invalid(what, why));
     }
-    let mut tree = Tree::new();
+    let mut tree = Tree::bounded(limits.entries);
     let mut spool = Spool::new_in(&options.spool_dir)?;
     let mut budget = Budget::new(limits);
     for (number, (layer, diff_id)) in layers.iter().zip(diff_ids).enumerate() {

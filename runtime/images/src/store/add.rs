@@ -9,13 +9,9 @@ use super::remove::{Temporary, delete};
 use super::write::{failed, make_dir, write_file, write_tree};
 use super::{CONFIG, IndexEntry, ROOTFS, Store};
 use crate::image::LoadedImage;
-use crate::spool::free_bytes;
+use crate::spool::{HEADROOM, free_bytes};
 use crate::tree::Tree;
 use crate::{Error, Result};
-
-/// Room that is left to the rest of the host: an image that would fill the
-/// file system to the brim is refused.
-const HEADROOM: u64 = 8 << 20;
 
 impl Store {
     /// Keeps an image under its reference. An image that had that reference

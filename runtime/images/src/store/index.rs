@@ -16,7 +16,7 @@ pub const ROOTFS: &str = "rootfs";
 
 /// An image, as `index.json` lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct IndexEntry {
     /// Normalised name.
     pub reference: String,
@@ -34,9 +34,9 @@ pub struct IndexEntry {
     pub created: Option<String>,
 }
 
-/// The whole of `index.json`.
+/// The whole of `index.json`. A key that a later version added is passed over:
+/// an older version reads it after the host has gone back to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Index {
     pub(super) images: Vec<IndexEntry>,
 }

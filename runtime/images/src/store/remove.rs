@@ -70,7 +70,7 @@ impl Store {
     /// # Errors
     /// The file system's.
     pub fn sweep(&self) -> Result<usize> {
-        self.delete_where(|name| name.starts_with(TEMPORARY))
+        self.delete_where(|_| Ok(()), |(), name| name.starts_with(TEMPORARY))
     }
 
     /// Deletes images that no reference means, except those of which `in_use`
@@ -81,24 +81,30 @@ impl Store {
     /// An index that cannot be read (nothing is deleted then), and the file
     /// system's.
     pub fn collect(&self, in_use: impl Fn(&str) -> bool) -> Result<usize> {
-        let images = self.index()?.images;
-        self.delete_where(|name| {
+        self.delete_where(Self::index, |index, name| {
             Digest::from_hex(name).is_some_and(|id| {
                 let id = id.to_string();
-                !images.iter().any(|it| it.id == id) && !in_use(&id)
+                !index.images.iter().any(|it| it.id == id) && !in_use(&id)
             })
         })
     }
 
-    fn delete_where(&self, is_unwanted: impl Fn(&str) -> bool) -> Result<usize> {
+    /// Deletes what `is_unwanted` by what `learn` found out, which is asked once
+    /// no other writer can change it.
+    fn delete_where<T>(
+        &self,
+        learn: impl FnOnce(&Self) -> Result<T>,
+        is_unwanted: impl Fn(&T, &str) -> bool,
+    ) -> Result<usize> {
         if !self.dir.exists() {
             return Ok(0);
         }
         let dir = self.lock()?;
+        let known = learn(self)?;
         let names = names(dir.as_fd()).map_err(|error| failed(&self.dir, &self.dir, error))?;
         let mut deleted = 0;
         for name in names.iter().filter_map(|name| name.to_str().ok()) {
-            if !is_unwanted(name) {
+            if !is_unwanted(&known, name) {
                 continue;
             }
             if Digest::from_hex(name).is_some() {

@@ -50,7 +50,7 @@ pub(crate) enum Fault {
     Io(io::Error),
     /// The archive breaks a rule; what, and in which member as far as known.
     Format(String),
-    /// An extension header of that many bytes.
+    /// Extension headers of one member with that many bytes.
     Extension(u64),
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Reader<R> {
     data: u64,
     /// Bytes of padding after them.
     padding: u64,
-    /// Most bytes of an extension header.
+    /// Most bytes of a member's extension headers.
     extension_bytes: u64,
 }
 
@@ -90,6 +90,7 @@ impl<R: Read> Reader<R> {
         let mut long_path = None;
         let mut long_link = None;
         let mut extended = false;
+        let mut extension_bytes = 0_u64;
         loop {
             self.skip_data()?;
             let Some(header) = self.header()? else {
@@ -105,7 +106,14 @@ impl<R: Read> Reader<R> {
                 EntryType::XHeader
                 | EntryType::XGlobalHeader
                 | EntryType::GNULongName
-                | EntryType::GNULongLink => self.extension(size)?,
+                | EntryType::GNULongLink => {
+                    // A member may have several; their records add up.
+                    extension_bytes = extension_bytes.saturating_add(size);
+                    if extension_bytes > self.extension_bytes {
+                        return Err(Fault::Extension(extension_bytes));
+                    }
+                    self.extension(size)?
+                }
                 _ => {
                     extension.path = extension.path.or(long_path);
                     extension.link = extension.link.or(long_link);
@@ -220,9 +228,6 @@ impl<R: Read> Reader<R> {
 
     /// The whole data of an extension header.
     fn extension(&mut self, size: u64) -> Result<Vec<u8>, Fault> {
-        if size > self.extension_bytes {
-            return Err(Fault::Extension(size));
-        }
         self.data = size;
         self.padding = padding(size);
         let mut bytes = Vec::new();
@@ -235,7 +240,7 @@ impl<R: Read> Reader<R> {
 
     /// Passes over what is left of the current member.
     fn skip_data(&mut self) -> Result<(), Fault> {
-        let left = self.data + self.padding;
+        let left = self.data.saturating_add(self.padding);
         let skipped = io::copy(&mut (&mut self.inner).take(left), &mut io::sink())?;
         self.offset += skipped;
         // An archive may end without the last member's padding.

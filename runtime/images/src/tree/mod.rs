@@ -47,6 +47,8 @@ pub struct Tree {
     /// Inodes; the root is the first. Those that lost their last name stay
     /// until the tree is dropped, and no walk sees them.
     nodes: Vec<Node>,
+    /// Most of them.
+    nodes_max: u32,
 }
 
 /// An inode.
@@ -189,6 +191,16 @@ impl Tree {
     pub fn new() -> Self {
         Self {
             nodes: vec![Node::dir(Meta::with_mode(0o755))],
+            nodes_max: u32::MAX,
+        }
+    }
+
+    /// The same, for at most so many inodes: what an image names in few bytes
+    /// (`a/a/a/…`) can be many directories.
+    pub(crate) fn bounded(inodes: usize) -> Self {
+        Self {
+            nodes_max: u32::try_from(inodes).unwrap_or(u32::MAX),
+            ..Self::new()
         }
     }
 
@@ -217,8 +229,14 @@ impl Tree {
 
     /// Takes an inode into the table, as yet without a name.
     fn push(&mut self, node: Node) -> Result<NodeId, PathError> {
-        let id = u32::try_from(self.nodes.len())
-            .map_err(|_| PathError::new(b"/", "the tree has more than 2^32 inodes"))?;
+        let id = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        if id >= self.nodes_max {
+            let why = format!(
+                "there are more than {} files and directories",
+                self.nodes_max
+            );
+            return Err(PathError::new(b"/", why));
+        }
         self.nodes.push(node);
         Ok(NodeId(id))
     }
