@@ -10,7 +10,7 @@ use std::time::Duration;
 use orlop_control::client::ExecFrame;
 use orlop_control::types::{ExecRequest, HealthState, LogStream, UnitState};
 use orlop_handover::{FromInit, ToInit};
-use support::{IMAGE, TestHost, alone, possible};
+use support::{IMAGE, TestHost, alone, make_store, possible};
 
 fn unit(script: &str, more: &str) -> String {
     format!(
@@ -324,4 +324,29 @@ fn a_container_may_write_its_name_files_but_not_fill_the_host() {
     // What is mounted cannot be removed.
     let left = std::fs::read_dir(host.dir.join("run/orlop/containers"));
     assert_eq!(left.unwrap().count(), 0);
+}
+
+#[test]
+fn images_without_a_name_go_once_no_container_runs_from_them() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    let store = host.dir.join("var/lib/orlop/images");
+    let image = store.join(make_store(&store, "localhost/loaded:1"));
+    let file = unit("busybox sleep 1000", "").replace(IMAGE, "localhost/loaded:1");
+    host.apply(&[("stay", &file)]);
+    host.wait_unit("stay", "running", |unit| unit.state == UnitState::Running);
+    // As after a load of another image by the same name.
+    std::fs::write(store.join("index.json"), r#"{"images": []}"#).unwrap();
+    let orphan = store.join("0".repeat(64));
+    std::fs::create_dir_all(orphan.join("rootfs")).unwrap();
+    host.kill_manager();
+    host.until("the orphan is deleted", || !orphan.exists());
+    assert!(image.exists(), "a container runs from it");
+    host.runtime.block_on(host.client.remove("stay")).unwrap();
+    host.until("removed", || host.unit("stay").is_none());
+    host.kill_manager();
+    host.until("the image is deleted", || !image.exists());
 }

@@ -35,6 +35,12 @@ impl Images {
         self.loaded.sweep().map(|_| ())
     }
 
+    /// Deletes loaded images that have no name left, except those that are
+    /// `in_use` by their id. It may take long: not for the owner task.
+    pub fn collect(&self, in_use: impl Fn(&str) -> bool) -> Result<(), orlop_images::Error> {
+        self.loaded.collect(in_use).map(|_| ())
+    }
+
     /// The image of that name, or why there is none.
     pub fn find(&self, reference: &str) -> std::io::Result<StoredImage> {
         let mut problem = None;

@@ -378,21 +378,6 @@ impl Owner {
         // Its file may be back by now.
         self.reload();
     }
-
-    fn loaded(&mut self, references: Vec<String>) {
-        for reference in references {
-            self.tell(EventKind::ImageLoaded { reference });
-        }
-        let waits = |state: &State| {
-            matches!(
-                state,
-                State::Backoff { until: _ } | State::Cleaning { next: _ }
-            )
-        };
-        for name in self.names_where(|_, entry| waits(&entry.machine.state)) {
-            self.step(&name, Event::Retry);
-        }
-    }
 }
 
 /// Makes a container and lets it run. The owner hears of each step that has to

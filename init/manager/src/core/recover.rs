@@ -55,6 +55,7 @@ impl Owner {
         for exit in exits.into_iter().chain(on_record) {
             self.exited(exit);
         }
+        self.collect_images();
         self.init.say(ToInit::Running, Vec::new());
         Ok(())
     }

@@ -1,22 +1,21 @@
 //! What the interfaces ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use orlop_control::types::{
-    ApiError, ApplyReport, Change, Desired, EventKind, ImageInfo, LastExit, ShutdownMode,
-    UnitChange, UnitCounts, UnitFile, UnitState, UnitStatus,
+    ApiError, ApplyReport, Change, Desired, EventKind, LastExit, ShutdownMode, UnitChange,
+    UnitCounts, UnitFile, UnitState, UnitStatus,
 };
 use orlop_handover::ToInit;
 use orlop_unit::UnitName;
 
 use super::definitions::{self, Declarations, Declared, Definition};
 use super::entry::{diagnostic, last_exit};
-use super::owner::{Owner, Report, now_ms};
+use super::owner::{Owner, now_ms};
 use super::state::{Event, State};
 use crate::exec::ExecTarget;
-use crate::handle::{Reply, Request};
+use crate::handle::Request;
 use crate::logs::LogSource;
 
 /// The most files of one apply.
@@ -294,46 +293,6 @@ impl Owner {
                 ));
             }
         }
-    }
-
-    fn users_of(&self) -> impl Fn(&str) -> Vec<String> + '_ {
-        |reference| {
-            let units = self.units.iter();
-            units
-                .filter(|(_, entry)| {
-                    let names = entry.effective().map(|d| d.unit().container.image.as_str());
-                    names.is_some_and(|image| {
-                        image == reference || format!("{image}:latest") == reference
-                    })
-                })
-                .map(|(name, _)| name.clone())
-                .collect()
-        }
-    }
-
-    fn images(&self) -> Result<Vec<ImageInfo>, ApiError> {
-        self.tools.images.list(self.users_of())
-    }
-
-    /// Takes long: done in a task, which also answers.
-    fn load_image(&self, archive: PathBuf, reply: Reply<Vec<ImageInfo>>) {
-        let (images, reports) = (self.tools.images.clone(), self.reports.clone());
-        tokio::spawn(async move {
-            let work = images.clone();
-            let loaded = tokio::task::spawn_blocking(move || work.load(&archive)).await;
-            let answer = match loaded {
-                Ok(Ok(references)) => {
-                    let _ = reports.send(Report::Loaded(references.clone())).await;
-                    images.list(|_| Vec::new()).map(|mut all| {
-                        all.retain(|image| references.contains(&image.reference));
-                        all
-                    })
-                }
-                Ok(Err(error)) => Err(error),
-                Err(error) => Err(ApiError::internal(format!("the load ended: {error}"))),
-            };
-            let _ = reply.send(answer);
-        });
     }
 
     fn exec_target(&self, name: &str) -> Result<ExecTarget, ApiError> {

@@ -91,7 +91,7 @@ impl TestHost {
             .tempdir()
             .unwrap()
             .keep();
-        make_store(&dir);
+        make_store(&dir.join("usr/lib/orlop/images"), IMAGE);
         std::fs::create_dir_all(dir.join("etc/orlop/units")).unwrap();
         let wrapper = make_wrapper(&dir);
         let holder = Command::new("unshare")
@@ -256,7 +256,8 @@ impl Drop for TestHost {
     }
 }
 
-fn make_store(dir: &Path) {
+/// Makes a store of one image; returns its digits.
+pub(crate) fn make_store(store: &Path, reference: &str) -> String {
     let config = serde_json::json!({
         "architecture": "amd64", "os": "linux",
         "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
@@ -265,7 +266,6 @@ fn make_store(dir: &Path) {
     .to_string();
     let digest = sha2::Sha256::digest(&config);
     let id: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let store = dir.join("usr/lib/orlop/images");
     let bin = store.join(&id).join("rootfs/bin");
     std::fs::create_dir_all(&bin).unwrap();
     let busybox = ["/usr/bin/busybox", "/bin/busybox"];
@@ -277,10 +277,11 @@ fn make_store(dir: &Path) {
     std::os::unix::fs::symlink("busybox", bin.join("sh")).unwrap();
     std::fs::write(store.join(&id).join("config.json"), config).unwrap();
     let index = serde_json::json!({"images": [{
-        "reference": IMAGE, "id": format!("sha256:{id}"), "digest": format!("sha256:{id}"),
+        "reference": reference, "id": format!("sha256:{id}"), "digest": format!("sha256:{id}"),
         "architecture": "amd64", "size": 1,
     }]});
     std::fs::write(store.join("index.json"), index.to_string()).unwrap();
+    id
 }
 
 /// The runtime, with the limit left out that this machine may have no

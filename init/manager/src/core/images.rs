@@ -1,0 +1,88 @@
+//! Images as the owner sees them: who uses them, and which nobody can use any
+//! more.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use orlop_control::types::{ApiError, EventKind, ImageInfo};
+
+use super::owner::{Owner, Report};
+use super::state::{Event, State};
+use crate::handle::Reply;
+
+impl Owner {
+    fn users_of(&self) -> impl Fn(&str) -> Vec<String> + '_ {
+        |reference| {
+            let units = self.units.iter();
+            units
+                .filter(|(_, entry)| {
+                    let names = entry.effective().map(|d| d.unit().container.image.as_str());
+                    names.is_some_and(|image| {
+                        image == reference || format!("{image}:latest") == reference
+                    })
+                })
+                .map(|(name, _)| name.clone())
+                .collect()
+        }
+    }
+
+    pub(super) fn images(&self) -> Result<Vec<ImageInfo>, ApiError> {
+        self.tools.images.list(self.users_of())
+    }
+
+    /// Takes long: done in a task, which also answers.
+    pub(super) fn load_image(&self, archive: PathBuf, reply: Reply<Vec<ImageInfo>>) {
+        let (images, reports) = (self.tools.images.clone(), self.reports.clone());
+        tokio::spawn(async move {
+            let work = images.clone();
+            let loaded = tokio::task::spawn_blocking(move || work.load(&archive)).await;
+            let answer = match loaded {
+                Ok(Ok(references)) => {
+                    let _ = reports.send(Report::Loaded(references.clone())).await;
+                    images.list(|_| Vec::new()).map(|mut all| {
+                        all.retain(|image| references.contains(&image.reference));
+                        all
+                    })
+                }
+                Ok(Err(error)) => Err(error),
+                Err(error) => Err(ApiError::internal(format!("the load ended: {error}"))),
+            };
+            let _ = reply.send(answer);
+        });
+    }
+
+    /// Takes note of images that were loaded just now.
+    pub(super) fn loaded(&mut self, references: Vec<String>) {
+        for reference in references {
+            self.tell(EventKind::ImageLoaded { reference });
+        }
+        self.collect_images();
+        let waits = |state: &State| {
+            matches!(
+                state,
+                State::Backoff { until: _ } | State::Cleaning { next: _ }
+            )
+        };
+        for name in self.names_where(|_, entry| waits(&entry.machine.state)) {
+            self.step(&name, Event::Retry);
+        }
+    }
+
+    /// Deletes images that lost their name to a later one of the same, except
+    /// those that containers run from.
+    pub(super) fn collect_images(&self) {
+        let containers = self.units.values().filter_map(|e| e.container.as_ref());
+        let in_use: BTreeSet<String> = containers.map(|c| c.image_id.clone()).collect();
+        // The image of one that is being made is not known yet. It will be the
+        // next time: after the next load, or when the next manager starts.
+        if in_use.contains("") {
+            return;
+        }
+        let images = self.tools.images.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = images.collect(|id| in_use.contains(id)) {
+                tracing::warn!("images that nobody can use stay: {error}");
+            }
+        });
+    }
+}
