@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use orlop_sys::clone::Child;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -196,20 +196,11 @@ fn log(path: &PathBuf, format: LogFormat, line: &str) -> Result<()> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
+/// Descriptors of the caller's that nobody asked for stay open as long as the call: a lock is
+/// often among them, by which the caller, were it killed, can tell later that the call still
+/// runs. The processes of containers close them, first of all.
 fn dispatch(cli: &Cli) -> Result<u8> {
     let root = &cli.root;
-    let preserved = match &cli.command {
-        Command::Create(create) | Command::Run { create, .. } => create.preserve_fds,
-        Command::Exec(exec) => exec.preserve_fds,
-        Command::Start { .. }
-        | Command::State { .. }
-        | Command::Kill { .. }
-        | Command::Delete { .. }
-        | Command::List { .. }
-        | Command::DefaultSeccomp => 0,
-    };
-    // Nothing of the caller's but stdio and what was asked for reaches a container.
-    orlop_sys::fd::close_all_but(3 + preserved, &[]).context("close inherited descriptors")?;
     match &cli.command {
         Command::Create(args) => {
             let terminal = Terminal::Socket(args.console_socket.clone());

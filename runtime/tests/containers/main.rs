@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, missing_docs)]
 
+mod calls;
+mod roots;
 mod support;
 
 use serde_json::json;
@@ -100,31 +102,6 @@ fn what_the_process_is_allowed() {
         said.contains("CapEff:\t0000000000000000") && said.contains("0077"),
         "{said}"
     );
-}
-
-#[test]
-fn masked_and_read_only_paths() {
-    let Some(mut bench) = bench("masked") else {
-        return;
-    };
-    let (_, said) = bench.sh(
-        "ls /proc/acpi /sys/firmware | wc -l; cat /proc/kcore | wc -c; stat -c %t:%T /proc/timer_list; \
-         echo x 2>&1 > /proc/sys/kernel/hostname; ls /dev; \
-         echo ok > /dev/null && echo null works",
-    );
-    for expected in [
-        "1:3",
-        "Read-only file system",
-        "null works",
-        "urandom",
-        "tty",
-    ] {
-        assert!(said.contains(expected), "{expected}: {said}");
-    }
-
-    bench.config["root"]["readonly"] = json!(true);
-    let (_, said) = bench.sh("echo x > /tmp/x");
-    assert!(said.contains("Read-only file system"), "{said}");
 }
 
 #[test]
@@ -299,76 +276,6 @@ fn a_terminal_of_its_own() {
     let (status, said) = text(&bench.call(&["create", &bench.id("none")]));
     assert!(status == 1 && said.contains("--console-socket"), "{said}");
     bench.assert_nothing_left();
-}
-
-#[test]
-fn mount_targets_stay_inside() {
-    let Some(mut bench) = bench("targets") else {
-        return;
-    };
-    let outside = bench.path("outside");
-    std::fs::create_dir(&outside).unwrap();
-    let up = "../".repeat(20);
-    let escape = format!("{up}{}", outside.display());
-    std::os::unix::fs::symlink(escape, bench.rootfs().join("escape")).unwrap();
-    let base = bench.config["mounts"].clone();
-    let mount = |destination: &str| {
-        let mut mounts = base.as_array().unwrap().clone();
-        mounts.push(json!({ "destination": destination, "type": "tmpfs", "source": "tmpfs" }));
-        json!(mounts)
-    };
-    // What the link means inside is made there, by the container's own root, if at all.
-    bench.config["mounts"] = mount("/escape/dir");
-    let _ = bench.run();
-    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
-    for destination in ["/proc/sys", "/proc/1/attr", "/../x"] {
-        bench.config["mounts"] = mount(destination);
-        let (status, said) = bench.run();
-        assert_eq!(status, 1, "{destination}: {said}");
-    }
-    bench.config["mounts"] = base.clone();
-    for name in ["proc", "sys", "dev"] {
-        let dir = bench.rootfs().join(name);
-        std::fs::remove_dir(&dir).unwrap();
-        std::os::unix::fs::symlink("/tmp", &dir).unwrap();
-        let (status, said) = bench.run();
-        assert!(
-            status == 1 && said.contains("must be real directories"),
-            "{name}: {said}"
-        );
-        std::fs::remove_file(&dir).unwrap();
-        std::fs::create_dir(&dir).unwrap();
-    }
-    bench.assert_nothing_left();
-}
-
-#[test]
-fn bind_mounts() {
-    let Some(mut bench) = bench("bind") else {
-        return;
-    };
-    let source = bench.path("volume");
-    std::fs::create_dir(&source).unwrap();
-    std::fs::write(source.join("file"), "content\n").unwrap();
-    let mounts = bench.config["mounts"].as_array_mut().unwrap();
-    mounts.push(json!({ "destination": "/data", "source": source, "options": ["rbind", "idmap"] }));
-    mounts.push(json!({ "destination": "/ro/file", "source": source.join("file"), "options": ["bind", "ro"] }));
-    let (status, said) = bench.sh(
-        "stat -c %u:%g /data/file; echo new > /data/made; cat /ro/file; echo x > /ro/file; true",
-    );
-    if said.contains("no id-mapped mounts") {
-        eprintln!("skipped: {said}");
-        return;
-    }
-    assert_eq!(status, 0, "{said}");
-    assert!(said.contains("0:0\n") && said.contains("content"), "{said}");
-    assert!(said.contains("Read-only file system"), "{said}");
-    use std::os::unix::fs::MetadataExt;
-    assert_eq!(
-        std::fs::metadata(source.join("made")).unwrap().uid(),
-        0,
-        "id-mapped back"
-    );
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! What a call of the command takes from its caller, and what it leaves behind.
+
+use std::fs::File;
+use std::os::unix::net::UnixListener;
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
+use serde_json::json;
+
+use crate::support::{Bench, bench};
+
+/// A locked file, and a command that inherits the lock.
+fn with_lock(bench: &Bench, mut command: Command) -> (File, Child) {
+    let path = bench.path("lock");
+    let held = File::create(&path).unwrap();
+    flock(&held, FlockOperation::LockExclusive).unwrap();
+    orlop_sys::pass::pass_on(&mut command, held.into());
+    let log = File::create(bench.path("stderr")).unwrap();
+    let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    // Here the only copy that is not the child's is closed.
+    drop(command);
+    (File::open(path).unwrap(), child)
+}
+
+fn is_free(lock: &File) -> bool {
+    flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// Descriptors are copied by every fork of this process until the child's exec, so what a call
+/// has let go of may be held for a moment by the test beside this one.
+fn wait_until_free(lock: &File) {
+    for _ in 0..6000 {
+        if is_free(lock) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("the lock is still held");
+}
+
+/// A caller that was killed must be able to tell, when it is back, that its call still runs.
+#[test]
+fn an_inherited_lock_is_held_as_long_as_the_call() {
+    let Some(mut bench) = bench("lock") else {
+        return;
+    };
+    let id = bench.id("lock");
+    // Without a user namespace the command executes itself again; the lock survives that too.
+    let linux = bench.config["linux"].as_object_mut().unwrap();
+    linux.remove("uidMappings");
+    linux.remove("gidMappings");
+    let kinds = linux["namespaces"].as_array_mut().unwrap();
+    kinds.retain(|kind| kind["type"] != "user");
+    let good = bench.config.clone();
+    let fifo = bench.path("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    // It connects to the console, and then waits for somebody to open the other end of this.
+    bench.config["linux"]["namespaces"] =
+        json!([{"type": "mount"}, {"type": "network", "path": fifo}]);
+    bench.config["process"]["terminal"] = json!(true);
+    bench.config.as_object_mut().unwrap().remove("hostname");
+    let socket = bench.path("socket");
+    let console = UnixListener::bind(&socket).unwrap();
+    let mut command = bench.command(&["create", "--console-socket"]);
+    command.arg(&socket).arg(&id);
+    let (lock, mut child) = with_lock(&bench, command);
+    console.set_nonblocking(true).unwrap();
+    let connection = loop {
+        match console.accept() {
+            Ok((connection, _)) => break connection,
+            Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
+        }
+        if child.try_wait().unwrap().is_some() {
+            panic!("{}", std::fs::read_to_string(bench.path("stderr")).unwrap());
+        }
+    };
+    let exe = format!("/proc/{}/exe", child.id());
+    let flags = rustix::fs::statvfs(exe.as_str()).unwrap().f_flag;
+    assert!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    for _ in 0..20 {
+        assert!(!is_free(&lock), "the call runs, and the lock is free");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    drop(std::fs::OpenOptions::new().write(true).open(&fifo).unwrap());
+    assert!(!child.wait().unwrap().success(), "a fifo is no namespace");
+    drop(connection);
+    wait_until_free(&lock);
+    drop(lock);
+
+    bench.config = good;
+    bench.args(&["sleep", "1000"]);
+    for verb in ["create", "start"] {
+        let (lock, mut child) = with_lock(&bench, bench.command(&[verb, &id]));
+        let status = child.wait().unwrap();
+        let said = std::fs::read_to_string(bench.path("stderr")).unwrap();
+        assert!(status.success(), "{verb}: {said}");
+        // The container does not have it, else it would be held as long as that lives.
+        wait_until_free(&lock);
+    }
+    assert_eq!(bench.status(&id), "running");
+    bench.quiet(&["delete", "--force", &id]);
+    bench.assert_nothing_left();
+}
