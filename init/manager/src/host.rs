@@ -69,7 +69,7 @@ impl Host {
             config,
             boot,
             boot_id,
-            machine_id: line(&paths.host(Path::new("/etc/machine-id"))),
+            machine_id: line(&paths.machine_id()),
             kernel: line(Path::new("/proc/sys/kernel/osrelease")),
             state_dir: paths.state(),
             fingerprint: None,
@@ -257,7 +257,7 @@ fn memory(text: &str) -> Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::{Memory, memory};
+    use super::*;
 
     #[test]
     fn caches_are_not_in_use_but_files_in_memory_are() {
@@ -270,5 +270,23 @@ mod tests {
         };
         assert_eq!(memory(text), expected);
         assert_eq!(memory("").used, 0);
+    }
+
+    /// A host whose files are these.
+    fn host(files: &[(&str, &str)]) -> Host {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Host::read(&Paths::below(dir.path())).unwrap()
+    }
+
+    #[test]
+    fn the_machine_id_is_the_one_that_pid_1_made() {
+        let id = "0cd4a7a44b874b579d1e0e1b0f5a7b11";
+        let host = host(&[("etc/orlop/machine-id", &format!("{id}\n"))]);
+        assert_eq!(host.status(None).machine_id, id);
     }
 }

@@ -68,6 +68,11 @@ impl Paths {
         self.at("etc/orlop")
     }
 
+    /// The machine's id, which PID 1 makes at the first boot.
+    pub fn machine_id(&self) -> PathBuf {
+        self.etc().join("machine-id")
+    }
+
     /// The image stores: baked in, and loaded.
     pub fn image_stores(&self) -> [PathBuf; 2] {
         [

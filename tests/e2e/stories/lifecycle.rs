@@ -135,6 +135,12 @@ pub(crate) fn power_cut() -> Result<()> {
     let config = fixture::disk_of(&image, "power-cut")?;
     let mut guest = fixture::boot(config.clone())?;
     let first = guest.operator().status()?;
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    ensure!(
+        first.machine_id.len() == 32 && first.machine_id.bytes().all(hex),
+        "no machine id: {:?}",
+        first.machine_id
+    );
     fixture::apply(&guest, &[("sleeper", SLEEPER), ("seven", SEVEN)])?;
     guest.machine().cut_power()?;
     std::thread::sleep(Duration::from_millis(100));

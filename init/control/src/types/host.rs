@@ -40,7 +40,7 @@ pub struct HostStatus {
     pub uplinks: Vec<UplinkStatus>,
     /// How many units are in which state.
     pub units: UnitCounts,
-    /// From `/etc/machine-id`.
+    /// 32 hex digits, made at the first boot; empty when they could not be kept.
     pub machine_id: String,
     /// From the kernel: another one at each boot.
     pub boot_id: String,
