@@ -144,6 +144,8 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Result<Tree> {
         0o644,
         os_release(&host.name, Some(&host.version)).as_bytes(),
     )?;
+    let hostname = format!("{}\n", host.hostname());
+    root.file("etc/hostname", 0o644, hostname.as_bytes())?;
     root.file("etc/hosts", 0o644, b"127.0.0.1 localhost\n::1 localhost\n")?;
     root.file(
         &format!("{HOME}/host.toml"),

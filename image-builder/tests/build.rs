@@ -130,7 +130,11 @@ fn every_part_passes_the_tool_of_its_format() {
     let part = |name: &str| cut(disk, name, &dir.path().join(name));
     let (root, hash) = (part("root-a"), part("verity-a"));
     run("veritysetup", &["verify", &root, &hash, &report.root_hash]);
-    run("fsck.erofs", &[&root]);
+    let tree = dir.path().join("tree");
+    let extract = format!("--extract={}", tree.display());
+    run("fsck.erofs", &["--no-preserve", &extract, &root]);
+    let hostname = fs::read_to_string(tree.join("etc/hostname")).unwrap();
+    assert_eq!(hostname, "test\n");
     run("fsck.vfat", &["-n", &part("esp")]);
     run("e2fsck", &["-f", "-n", &part("state")]);
 

@@ -11,13 +11,10 @@ const MACHINE_ID: &str = "/etc/orlop/machine-id";
 const ENTRY: &str =
     "/sys/firmware/efi/efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
-/// Sets the host name that the image was built with, if it has one.
+/// Sets the host name that the image was built with.
 pub(crate) fn hostname() -> std::io::Result<()> {
-    match files::read("/etc/hostname") {
-        Ok(name) => Ok(rustix::system::sethostname(name.trim().as_bytes())?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
+    let name = files::read("/etc/hostname")?;
+    Ok(rustix::system::sethostname(name.trim().as_bytes())?)
 }
 
 /// Makes the machine id unless there is one.

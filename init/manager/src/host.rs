@@ -77,6 +77,17 @@ impl Host {
         })
     }
 
+    /// Tells the kernel the host's name. PID 1 did so at boot, but knows the
+    /// image's name only.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn name_kernel(&self) -> std::io::Result<()> {
+        Ok(rustix::system::sethostname(
+            self.config.hostname().as_bytes(),
+        )?)
+    }
+
     /// The version of the host image.
     pub fn version(&self) -> &str {
         match &self.boot {
@@ -288,5 +299,33 @@ mod tests {
         let id = "0cd4a7a44b874b579d1e0e1b0f5a7b11";
         let host = host(&[("etc/orlop/machine-id", &format!("{id}\n"))]);
         assert_eq!(host.status(None).machine_id, id);
+    }
+
+    /// Runs itself again where a host name may be set without harm.
+    #[test]
+    fn the_kernel_is_told_the_name_in_the_overlay() {
+        const INSIDE: &str = "ORLOP_TEST_HAS_HOST_NAME";
+        const NAME: &str = "host::tests::the_kernel_is_told_the_name_in_the_overlay";
+        if std::env::var_os(INSIDE).is_none() {
+            let output = std::process::Command::new("unshare")
+                .args(["--user", "--map-root-user", "--uts"])
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", NAME, "--nocapture"])
+                .env(INSIDE, "1")
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            let ran = output.status.success() && text.contains("1 passed");
+            assert!(ran, "{text}{}", String::from_utf8_lossy(&output.stderr));
+            return;
+        }
+        let image = "name = \"demo\"\nversion = \"1.0.0\"\n";
+        let host = host(&[
+            ("usr/lib/orlop/host.toml", image),
+            ("etc/orlop/host.toml", "[network]\nhostname = \"other\"\n"),
+        ]);
+        host.name_kernel().unwrap();
+        let name = rustix::system::uname();
+        assert_eq!(name.nodename().to_str(), Ok("other"));
     }
 }

@@ -80,7 +80,7 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
     let mut host = Host::read(&paths)?;
     let network = match options.no_network {
         true => None,
-        false => Some(start_network(&host, &paths).await?),
+        false => Some(start_network(&mut host, &paths).await?),
     };
     let changes = crate::unit_dirs::watch(paths.unit_dirs().to_vec())?;
     let (handle, requests) = Handle::new(paths.uploads());
@@ -110,8 +110,13 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
     Owner::run(tools, host, queues).await
 }
 
-async fn start_network(host: &Host, paths: &Paths) -> anyhow::Result<Arc<Network>> {
-    let network = Network::start(&host.config.network, &paths.state())
+async fn start_network(host: &mut Host, paths: &Paths) -> anyhow::Result<Arc<Network>> {
+    if let Err(error) = host.name_kernel() {
+        host.warnings
+            .push(format!("the host name cannot be set: {error}"));
+    }
+    let config = &host.config;
+    let network = Network::start(&config.network, config.hostname(), &paths.state())
         .await
         .context("the network cannot be brought up")?;
     Ok(Arc::new(network))

@@ -102,23 +102,17 @@ struct Filter {
 
 impl Network {
     /// Brings the network up, or finds it up: bridge, packet filter, switches
-    /// of the kernel, name server. The uplink follows in the background.
+    /// of the kernel, name server. The uplink follows in the background; it
+    /// tells DHCP servers `hostname`.
     ///
     /// # Errors
     /// Whatever of that the kernel refuses, and a configuration that cannot
     /// work. An uplink without address is no error; see [`Network::uplink`].
-    pub async fn start(cfg: &NetworkConfig, state_dir: &Path) -> Result<Network> {
-        let hostname = match &cfg.hostname {
-            Some(name) => name.clone(),
-            None => rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
-        };
+    pub async fn start(cfg: &NetworkConfig, hostname: &str, state_dir: &Path) -> Result<Network> {
         let resolv_conf = PathBuf::from(RESOLV_CONF);
         let uplink = UplinkConfig {
             uplink: cfg.uplink.clone(),
-            hostname,
+            hostname: hostname.to_owned(),
             resolv_conf,
         };
         let runtime_dir = PathBuf::from(RUNTIME_DIR);
