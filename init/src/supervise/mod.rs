@@ -241,7 +241,7 @@ impl Supervisor {
     fn sleep(&self) {
         let now_ms = clock::now_ms();
         let wakes = [
-            Some(self.pulse.wake_ms()),
+            self.pulse.wake_ms(),
             self.keeper.wake_ms(),
             self.ending.and_then(Ending::wake_ms),
         ];

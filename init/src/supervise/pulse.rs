@@ -90,6 +90,7 @@ impl Pulse {
     pub(crate) fn shut_down_by(&mut self, deadline_ms: u64) {
         self.trusted_until_ms = deadline_ms;
         self.shuts_down = true;
+        self.distrusted = false;
     }
 
     /// No manager is waited for any more.
@@ -126,13 +127,13 @@ impl Pulse {
         acts
     }
 
-    /// When [`Pulse::tick`] is next of use.
-    pub(crate) fn wake_ms(&self) -> u64 {
+    /// When [`Pulse::tick`] is next of use: after a tick, always later than it.
+    /// `None` while only news could make it so.
+    pub(crate) fn wake_ms(&self) -> Option<u64> {
         let feed = self.fed_ms.map_or(0, |fed| fed.saturating_add(FEED_MS));
-        match self.process {
-            Some(_) => feed.min(self.asked_ms.saturating_add(ASK_MS)),
-            None => feed,
-        }
+        let trust = (!self.distrusted).then_some(feed.min(self.trusted_until_ms));
+        let ask = self.process.map(|_| self.asked_ms.saturating_add(ASK_MS));
+        trust.into_iter().chain(ask).min()
     }
 }
 
@@ -145,7 +146,9 @@ mod tests {
         let (mut feeds, mut kills) = (0, 0);
         let mut now = from;
         while now < to {
-            for act in pulse.tick(now) {
+            let acts = pulse.tick(now);
+            assert!(pulse.wake_ms().is_none_or(|wake| wake > now), "{pulse:?}");
+            for act in acts {
                 match act {
                     Act::Ask(seq) if answers => pulse.answered(seq, now),
                     Act::Ask(_) | Act::Distrust => {}
@@ -224,5 +227,21 @@ mod tests {
         pulse.retired();
         let (_, kills) = run(&mut pulse, 50_000, 200_000, false);
         assert_eq!(kills, 0);
+    }
+
+    #[test]
+    fn nothing_is_due_at_once_when_trust_is_lost() {
+        let mut pulse = Pulse::new(0);
+        assert_eq!(pulse.tick(0), [Act::Feed]);
+        assert_eq!(pulse.tick(TRUST_MS), [Act::Distrust]);
+        assert_eq!(pulse.wake_ms(), None);
+        pulse.started(5, TRUST_MS);
+        let _ = pulse.tick(TRUST_MS);
+        assert_eq!(pulse.wake_ms(), Some(TRUST_MS + ASK_MS));
+        // A shutdown is trusted anew, to its own end.
+        pulse.shut_down_by(TRUST_MS + 1_000);
+        assert!(pulse.tick(TRUST_MS).contains(&Act::Feed));
+        assert_eq!(pulse.wake_ms(), Some(TRUST_MS + 1_000));
+        assert_eq!(pulse.tick(TRUST_MS + 1_000), [Act::Distrust]);
     }
 }
