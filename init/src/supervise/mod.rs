@@ -79,14 +79,14 @@ impl Supervisor {
             self.take_signals();
             self.output.relay(&self.console);
             self.hear();
-            self.reap();
+            let more = self.reap();
             self.keep_manager();
             self.take_pulse();
             if let Some(mode) = self.go_down() {
                 power::finish(&self.console, mode, self.watchdog.take());
             }
             self.speak();
-            self.sleep();
+            self.sleep(more);
         }
     }
 
@@ -237,13 +237,15 @@ impl Supervisor {
         }
     }
 
-    /// Waits until something happens or is due.
-    fn sleep(&self) {
+    /// Waits until something happens or is due; not at all when there is more
+    /// to do that no event will tell of.
+    fn sleep(&self, more: bool) {
         let now_ms = clock::now_ms();
         let wakes = [
             self.pulse.wake_ms(),
             self.keeper.wake_ms(),
             self.ending.and_then(Ending::wake_ms),
+            more.then_some(now_ms),
         ];
         let wake_ms = wakes.into_iter().flatten().min().unwrap_or(u64::MAX);
         let sleep_ms = wake_ms.saturating_sub(now_ms).min(LONGEST_SLEEP_MS);

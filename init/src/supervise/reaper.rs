@@ -10,28 +10,34 @@ use orlop_sys::wait::Ended;
 const MAX_A_TURN: usize = 256;
 
 impl Supervisor {
-    /// Reaps what has ended. With the table of exits full only the manager is
-    /// reaped: the others stay zombies, their statuses with the kernel.
-    pub(super) fn reap(&mut self) {
-        for _ in 0..MAX_A_TURN {
-            let which = match (
-                self.exits.is_full() && !self.is_burying(),
-                self.keeper.pid(),
-            ) {
-                (false, _) => Which::Any,
-                (true, Some(manager)) => Which::Pid(manager),
-                (true, None) => return,
-            };
-            let Ok(Some((pid, _))) = children::peek(which) else {
-                return;
-            };
-            // Only a zombie's stat still tells when it started.
-            let start_time = start_time(pid);
-            let Ok(Some((_, ended))) = children::reap(pid) else {
-                return;
-            };
-            self.buried(pid, start_time, ended);
-        }
+    /// Reaps what has ended; whether there may be more of it, of which no signal
+    /// will tell. With the table of exits full only the manager is reaped: the
+    /// others stay zombies, their statuses with the kernel, until the manager's
+    /// acknowledgements make room and wake PID 1 by that.
+    pub(super) fn reap(&mut self) -> bool {
+        a_turn(|| self.reap_one())
+    }
+
+    /// Reaps one child, if there is one to reap.
+    fn reap_one(&mut self) -> bool {
+        let which = match (
+            self.exits.is_full() && !self.is_burying(),
+            self.keeper.pid(),
+        ) {
+            (false, _) => Which::Any,
+            (true, Some(manager)) => Which::Pid(manager),
+            (true, None) => return false,
+        };
+        let Ok(Some((pid, _))) = children::peek(which) else {
+            return false;
+        };
+        // Only a zombie's stat still tells when it started.
+        let start_time = start_time(pid);
+        let Ok(Some((_, ended))) = children::reap(pid) else {
+            return false;
+        };
+        self.buried(pid, start_time, ended);
+        true
     }
 
     /// Whether nobody is left to hear of an exit.
@@ -96,6 +102,12 @@ impl Supervisor {
     }
 }
 
+/// Does `one` until it finds nothing to do, or until the turn is over; whether
+/// it was the turn that ended it.
+fn a_turn(mut one: impl FnMut() -> bool) -> bool {
+    (0..MAX_A_TURN).all(|_| one())
+}
+
 /// Whether PID 1 has no child at all, and so no process is left.
 pub(super) fn is_alone() -> bool {
     children::any() == Ok(false)
@@ -116,6 +128,27 @@ fn parse_start_time(stat: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_that_leaves_some_says_so() {
+        for (ended, more) in [
+            (0, false),
+            (3, false),
+            (MAX_A_TURN, true),
+            (MAX_A_TURN + 1, true),
+        ] {
+            let mut left = ended;
+            let mut one = || {
+                let some = left > 0;
+                left = left.saturating_sub(1);
+                some
+            };
+            assert_eq!(a_turn(&mut one), more, "{ended}");
+            // The turns that follow get to all of them.
+            while a_turn(&mut one) {}
+            assert!(!one(), "{ended}");
+        }
+    }
 
     #[test]
     fn the_start_time_is_found_behind_any_name() {
