@@ -1,7 +1,8 @@
 //! The ordered shutdown, as a machine of four steps, each with a deadline.
 //!
 //! ```text
-//! Containers ──ContainersStopped | deadline──► Terminating ──alone | deadline──►
+//! Containers ──ContainersStopped | deadline──► Terminating ──deadline──► Killing
+//! Terminating ──alone──► Done
 //! Killing ──alone | deadline──► Done
 //! ```
 //!
@@ -108,12 +109,15 @@ impl Ending {
                 (Terminating { mode, deadline_ms }, Some(Act::Terminate))
             }
             (Terminating { deadline_ms, .. }, Tick) if !past(deadline_ms) => (self, None),
-            (Terminating { mode, .. }, Tick | Alone) => {
+            (Terminating { mode, .. }, Tick) => {
                 let deadline_ms = now_ms.saturating_add(KILL_MS);
                 (Killing { mode, deadline_ms }, Some(Act::Kill))
             }
             (Killing { deadline_ms, .. }, Tick) if !past(deadline_ms) => (self, None),
-            (Killing { mode, .. }, Tick | Alone) => (Done { mode }, Some(Act::Finish(mode))),
+            // Every process is a descendant of PID 1, so nobody is left to kill.
+            (Terminating { mode, .. }, Alone) | (Killing { mode, .. }, Tick | Alone) => {
+                (Done { mode }, Some(Act::Finish(mode)))
+            }
             // A manager that is being restarted leaves PID 1 without children.
             (Containers { .. }, Alone)
             | (Terminating { .. } | Killing { .. }, ContainersStopped | Needs(_))
@@ -160,23 +164,26 @@ mod tests {
         acts
     }
 
+    /// Events, the mode, and whether anything has to be killed.
+    type Way<'a> = (&'a [(Event, u64)], ShutdownMode, bool);
+
     #[test]
     fn each_way_down_ends_in_the_asked_mode() {
-        let all = |mode| vec![Act::Terminate, Act::Kill, Act::Finish(mode)];
-        let table: &[(&[(Event, u64)], ShutdownMode)] = &[
+        let all = |mode, kill: bool| {
+            let kill = kill.then_some(Act::Kill);
+            let acts = [Some(Act::Terminate), kill, Some(Act::Finish(mode))];
+            acts.into_iter().flatten().collect::<Vec<_>>()
+        };
+        let table: &[Way<'_>] = &[
             (
                 &[(ContainersStopped, 10), (Alone, 20), (Alone, 30)],
                 PowerOff,
+                false,
             ),
             (
-                &[
-                    (Alone, 5),
-                    (ContainersStopped, 10),
-                    (Tick, 11),
-                    (Alone, 20),
-                    (Alone, 30),
-                ],
+                &[(Alone, 5), (ContainersStopped, 10), (Tick, 11), (Alone, 20)],
                 Reboot,
+                false,
             ),
             (
                 &[
@@ -186,6 +193,7 @@ mod tests {
                     (Tick, 99_000),
                 ],
                 Reboot,
+                true,
             ),
             (
                 &[
@@ -195,10 +203,11 @@ mod tests {
                     (Alone, 5_002),
                 ],
                 PowerOff,
+                true,
             ),
         ];
-        for (events, mode) in table {
-            assert_eq!(acts(*mode, events), all(*mode), "{events:?}");
+        for (events, mode, kill) in table {
+            assert_eq!(acts(*mode, events), all(*mode, *kill), "{events:?}");
         }
     }
 
