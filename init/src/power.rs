@@ -6,11 +6,18 @@ use orlop_handover::ShutdownMode;
 use orlop_sys::watchdog::Watchdog;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::system::{RebootCommand, reboot};
-use std::thread::sleep;
-use std::time::Duration;
+use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
 
 /// How long the reason for giving up stays readable.
 const PAUSE: Duration = Duration::from_secs(10);
+/// How long the disks have for what is not written yet: a memory full of it and
+/// a slow card.
+const LEAVE: Duration = Duration::from_secs(300);
+/// How often the watchdog is fed meanwhile.
+const FEED: Duration = Duration::from_secs(5);
 
 /// A boot that cannot go on: says why, waits, and starts over (I1).
 pub(crate) fn give_up(console: &Console, error: &anyhow::Error) -> ! {
@@ -26,17 +33,19 @@ pub(crate) fn give_up(console: &Console, error: &anyhow::Error) -> ! {
 /// Unmounts what is on the disks and lets the machine go. The watchdog stays
 /// armed over a reboot, so that a reset which hangs is a reset all the same.
 pub(crate) fn finish(console: &Console, mode: ShutdownMode, watchdog: Option<Watchdog>) -> ! {
-    rustix::fs::sync();
-    for target in lasting(&files::read("/proc/self/mountinfo").unwrap_or_default()) {
-        if let Err(errno) = rustix::mount::unmount(target.as_str(), UnmountFlags::empty()) {
-            let readonly = rustix::mount::mount_remount(target.as_str(), MountFlags::RDONLY, c"");
-            console.say(&match readonly {
-                Ok(()) => format!("{target} is in use ({errno}): left read-only"),
-                Err(other) => format!("{target} is in use ({errno}) and stays writable ({other})"),
-            });
+    let feed = || {
+        if let Some(Err(errno)) = watchdog.as_ref().map(Watchdog::feed) {
+            console.say(&format!("feeding the watchdog: {errno}"));
+        }
+    };
+    match while_feeding(|| leave_disks(&Console::open()), feed, LEAVE, FEED) {
+        Ok(true) => {}
+        Ok(false) => console.say("the disks take too long: going down without them"),
+        Err(error) => {
+            console.say(&format!("no thread to feed the watchdog by: {error}"));
+            leave_disks(console);
         }
     }
-    rustix::fs::sync();
     let command = match mode {
         ShutdownMode::Reboot => RebootCommand::Restart,
         ShutdownMode::PowerOff => {
@@ -56,6 +65,47 @@ pub(crate) fn finish(console: &Console, mode: ShutdownMode, watchdog: Option<Wat
         }
         sleep(PAUSE);
     }
+}
+
+/// Runs `work`, which the kernel may hold up, on a thread of its own, and calls
+/// `feed` every so often meanwhile; whether it was done within `limit`.
+fn while_feeding(
+    work: impl FnOnce() + Send + 'static,
+    feed: impl Fn(),
+    limit: Duration,
+    every: Duration,
+) -> io::Result<bool> {
+    let (done, outcome) = mpsc::channel();
+    let until = Instant::now() + limit;
+    thread::Builder::new().spawn(move || {
+        work();
+        // Nobody listens when it took too long.
+        let _ = done.send(());
+    })?;
+    loop {
+        feed();
+        let left = until.saturating_duration_since(Instant::now());
+        match outcome.recv_timeout(every.min(left)) {
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(true),
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(false),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+/// Writes what is to be written, and unmounts.
+fn leave_disks(console: &Console) {
+    rustix::fs::sync();
+    for target in lasting(&files::read("/proc/self/mountinfo").unwrap_or_default()) {
+        if let Err(errno) = rustix::mount::unmount(target.as_str(), UnmountFlags::empty()) {
+            let readonly = rustix::mount::mount_remount(target.as_str(), MountFlags::RDONLY, c"");
+            console.say(&match readonly {
+                Ok(()) => format!("{target} is in use ({errno}): left read-only"),
+                Err(other) => format!("{target} is in use ({errno}) and stays writable ({other})"),
+            });
+        }
+    }
+    rustix::fs::sync();
 }
 
 /// The mounts that must go, the last made first.
@@ -82,6 +132,33 @@ fn lasting(mountinfo: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    #[test]
+    fn the_watchdog_is_fed_while_the_disks_are_slow() {
+        let (fed, feedings) = mpsc::channel();
+        let slow = move || {
+            for _ in 0..4 {
+                feedings.recv().unwrap();
+            }
+        };
+        let feed = || {
+            // More may be fed than the work counts.
+            let _ = fed.send(());
+        };
+        assert!(while_feeding(slow, feed, LONG, Duration::from_millis(1)).unwrap());
+    }
+
+    #[test]
+    fn disks_that_never_answer_are_left_behind() {
+        let (keep, never) = mpsc::channel::<()>();
+        let stuck = move || {
+            let _ = never.recv();
+        };
+        assert!(!while_feeding(stuck, || {}, Duration::from_millis(20), LONG).unwrap());
+        drop(keep);
+    }
 
     #[test]
     fn binds_go_before_what_they_are_of() {

@@ -23,7 +23,7 @@ pub(crate) const LONGEST_MS: u64 = 3_660_000;
 const TERM_MS: u64 = 5_000;
 /// How long the kernel has for burying what SIGKILL felled, in milliseconds.
 const KILL_MS: u64 = 3_000;
-/// From the last deadline to the reset at the latest: unmounting.
+/// From the last deadline to the last step, which feeds the watchdog itself.
 const UNMOUNT_MS: u64 = 30_000;
 
 /// How far the shutdown is.
