@@ -77,18 +77,28 @@ fn read_bounded(file: &Path) -> std::io::Result<Vec<u8>> {
 fn runtime(inputs: &Inputs, dir: &Path) -> Result<String> {
     let mut host = inputs.host.value.clone();
     if let Some(ClientCa::File(path)) = &host.api.client_ca {
-        let file = dir.join(path);
-        let pem = fs::read_to_string(&file).map_err(|error| {
-            let help = "`orlop pki init DIR` makes a certificate authority (ca.crt)".to_owned();
-            inputs.error(
-                "api.client-ca",
-                format!("cannot read {}: {error}", file.display()),
-                Some(help),
-            )
-        })?;
-        host.api.client_ca = Some(ClientCa::Pem(pem));
+        host.api.client_ca = Some(client_ca(inputs, &dir.join(path))?);
     }
-    Ok(host.runtime_toml())
+    let text = host.runtime_toml();
+    // A host that cannot read this has neither its address nor an API to say so by.
+    Host::parse_bytes("the image's host.toml", text.as_bytes())
+        .map_err(|found| anyhow!(diagnostic::render_all(&found, Some(&text), false)))?;
+    Ok(text)
+}
+
+/// The certificates in a file, which the image gets in place of its path.
+fn client_ca(inputs: &Inputs, file: &Path) -> Result<ClientCa> {
+    let error = |message: String, help: Option<String>| {
+        let message = format!("{}: {message}", file.display());
+        inputs.error("api.client-ca", message, help)
+    };
+    let bytes = read_bounded(file).map_err(|cause| {
+        let help = "`orlop pki init DIR` makes a certificate authority (ca.crt)".to_owned();
+        error(format!("cannot be read: {cause}"), Some(help))
+    })?;
+    ClientCa::certificates(&String::from_utf8_lossy(&bytes))
+        .map(ClientCa::Pem)
+        .map_err(|refusal| error(refusal.message, refusal.help))
 }
 
 fn units(inputs: &Inputs, dir: &Path) -> Result<Vec<UnitFile>> {

@@ -216,6 +216,11 @@ fn complaints_name_the_line_of_the_host_file() {
             "host.toml:13:13",
             "gone.crt",
         ),
+        (
+            "[api]\nclient-ca = \"host.toml\"",
+            "host.toml:13:13",
+            "expected one or more whole PEM certificates",
+        ),
     ];
     for (text, place, word) in cases {
         let error = failure(&format!("{HOST}\n{text}\n"));

@@ -171,17 +171,26 @@ fn certificates() {
         ca(&format!("'''\n{PEM}'''")),
         Some(ClientCa::Pem(PEM.to_owned()))
     );
+    // As `openssl ca` and people write them.
+    let talkative = format!("Certificate:\n    Data:\n{PEM}\n# the old one\n{PEM}bye\n");
+    assert_eq!(
+        ca(&format!("'''\n{talkative}'''")),
+        Some(ClientCa::Pem(format!("{PEM}{PEM}")))
+    );
     let key = PEM.replace("CERTIFICATE", "PRIVATE KEY");
-    for wrong in [
-        format!("{PEM}{key}{PEM}"),
-        key,
-        PEM.replace("-----END CERTIFICATE-----", ""),
+    let whole = "expected one or more whole PEM certificates";
+    let no_key = "expected PEM certificates, found a private key";
+    for (wrong, expected) in [
+        (format!("{PEM}{key}{PEM}"), no_key),
+        (PEM.replace("CERTIFICATE", "EC PRIVATE KEY"), no_key),
+        (key, no_key),
+        (PEM.replace("-----END CERTIFICATE-----", ""), whole),
+        (PEM.replace("\n-----END CERTIFICATE-----", PEM), whole),
+        (PEM.replace("MIIB", "M?IB"), whole),
+        (PEM.replace("CERTIFICATE", "PUBLIC KEY"), whole),
     ] {
         let found = errors(&format!("[api]\nclient-ca = '''{wrong}'''"));
-        assert!(
-            found.contains("whole PEM certificates and nothing else"),
-            "{found}"
-        );
+        assert!(found.contains(expected), "{wrong}: {found}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! ([`Host::runtime_toml`]) to `/usr/lib/orlop/host.toml`. The manager reads that, and over it, key
 //! by key, `/etc/orlop/host.toml` ([`Host::overlay`]).
 
+mod client_ca;
 mod emit;
 mod model;
 mod parse;

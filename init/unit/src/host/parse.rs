@@ -5,7 +5,7 @@ mod network;
 
 use std::net::SocketAddr;
 
-use crate::document::{Catalogue, Field, Section, Source};
+use crate::document::{Catalogue, Section, Source};
 use crate::expected::{Expected, shown};
 use crate::host::{ApiConfig, ClientCa, Console, Disk, Host, ImageContent, Kernel, NetworkConfig};
 use crate::value::label_problem;
@@ -112,7 +112,7 @@ fn api(table: Section, api: &mut ApiConfig) {
     if let Some(listen) = table.get("listen").and_then(|f| f.parse_with(listen)) {
         api.listen = listen;
     }
-    if let Some(ca) = table.get("client-ca").and_then(|f| client_ca(&f)) {
+    if let Some(ca) = table.get("client-ca").and_then(|f| f.parse_with(client_ca)) {
         api.client_ca = Some(ca);
     }
     table.close();
@@ -134,19 +134,12 @@ fn listen(text: &str) -> Result<Option<SocketAddr>, Expected> {
     }
 }
 
-fn client_ca(field: &Field) -> Option<ClientCa> {
-    let text = field.string()?;
-    let pem = text.trim();
-    if !pem.starts_with("-----BEGIN") {
-        return field.parse_with(path).map(ClientCa::File);
+/// The certificates themselves, or the path of a file with some.
+fn client_ca(text: &str) -> Result<ClientCa, Expected> {
+    match text.contains("-----BEGIN") {
+        true => ClientCa::certificates(text).map(ClientCa::Pem),
+        false => path(text).map(ClientCa::File),
     }
-    let begins = pem.starts_with("-----BEGIN CERTIFICATE-----");
-    if begins && pem.ends_with("-----END CERTIFICATE-----") && !pem.contains("PRIVATE KEY") {
-        return Some(ClientCa::Pem(format!("{pem}\n")));
-    }
-    let refusal = Expected::new("expected one or more whole PEM certificates and nothing else");
-    field.refuse(&refusal.help("the authority's certificate, not its private key"));
-    None
 }
 
 /// A path of a file: not empty, no control characters.
