@@ -134,6 +134,11 @@ const REFUSED: &[(&str, &str)] = &[
              (for example \"0.0.0.0:7470\" for every address)",
     ),
     (
+        "[api]\nlisten = \"[::]:7470\"",
+        "4:10: listen = \"[::]:7470\": a host has no IPv6 address to listen on \
+             (\"0.0.0.0:7470\" is every address that it has)",
+    ),
+    (
         "[api]\nlisten = \"0.0.0.0:0\"",
         "4:10: listen = \"0.0.0.0:0\": port 0 is out of range 1-65535",
     ),

@@ -128,6 +128,8 @@ fn listen(text: &str) -> Result<Option<SocketAddr>, Expected> {
             .help("for example \"0.0.0.0:7470\" for every address")
     };
     match text.parse::<SocketAddr>() {
+        Ok(SocketAddr::V6(_)) => Err(Expected::new("a host has no IPv6 address to listen on")
+            .help("\"0.0.0.0:7470\" is every address that it has")),
         Ok(address) if address.port() > 0 => Ok(Some(address)),
         Ok(_) => Err(crate::expected::out_of_range("port", 0, 1, 65535)),
         Err(_) => Err(refusal()),
