@@ -20,6 +20,7 @@ pub struct Host {
     pub boot: Option<BootReport>,
     /// This boot, as the kernel names it.
     pub boot_id: String,
+    client_ca: Result<Option<String>, String>,
     machine_id: String,
     kernel: String,
     state_dir: std::path::PathBuf,
@@ -65,8 +66,10 @@ impl Host {
             Some(boot) => boot.boot_id.clone(),
             None => line(Path::new("/proc/sys/kernel/random/boot_id")),
         };
+        let client_ca = client_ca(&config, &paths.etc());
         Ok(Host {
             config,
+            client_ca,
             boot,
             boot_id,
             machine_id: line(&paths.machine_id()),
@@ -102,17 +105,14 @@ impl Host {
             .config
             .api
             .listen
-            .filter(|_| self.client_ca().is_some());
+            .filter(|_| matches!(self.client_ca, Ok(Some(_))));
         listen.map(|address| address.port()).into_iter().collect()
     }
 
-    /// The authority that signs clients' certificates, if there is one.
-    pub fn client_ca(&self) -> Option<String> {
-        match &self.config.api.client_ca {
-            Some(ClientCa::Pem(pem)) => Some(pem.clone()),
-            Some(ClientCa::File(path)) => std::fs::read_to_string(path).ok(),
-            None => None,
-        }
+    /// The authority that signs clients' certificates, if there is one, or why
+    /// it cannot be had.
+    pub fn client_ca(&self) -> Result<Option<String>, String> {
+        self.client_ca.clone()
     }
 
     /// The host's part of a status; units are the owner task's.
@@ -161,6 +161,21 @@ impl Host {
             ..HostStatus::default()
         }
     }
+}
+
+/// The authority's certificates. The builder puts them into the image's file, so
+/// a path is always the overlay's: from `dir`.
+fn client_ca(config: &HostToml, dir: &Path) -> Result<Option<String>, String> {
+    let path = match &config.api.client_ca {
+        Some(ClientCa::Pem(pem)) => return Ok(Some(pem.clone())),
+        Some(ClientCa::File(path)) => dir.join(path),
+        None => return Ok(None),
+    };
+    let about = |problem: String| format!("{}: {problem}", path.display());
+    let bytes = read_bounded(&path, MAX_FILE_BYTES).map_err(|error| about(error.to_string()))?;
+    ClientCa::certificates(&String::from_utf8_lossy(&bytes))
+        .map(Some)
+        .map_err(|refusal| about(refusal.to_string()))
 }
 
 fn fallback() -> anyhow::Result<HostToml> {
@@ -327,5 +342,26 @@ mod tests {
         host.name_kernel().unwrap();
         let name = rustix::system::uname();
         assert_eq!(name.nodename().to_str(), Ok("other"));
+    }
+
+    #[test]
+    fn an_authority_in_a_file_is_read_or_said_to_be_missing() {
+        let overlay = "[api]\nlisten = \"0.0.0.0:7470\"\nclient-ca = \"ca.crt\"\n";
+        let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        let with =
+            |more: &[(&str, &str)]| host(&[&[("etc/orlop/host.toml", overlay)], more].concat());
+        let there = with(&[("etc/orlop/ca.crt", pem)]);
+        assert_eq!(there.client_ca(), Ok(Some(pem.to_owned())));
+        assert_eq!(there.ports(), [7470]);
+        for (files, reason) in [
+            (&[][..], "No such file"),
+            (&[("etc/orlop/ca.crt", "nothing")], "whole PEM certificates"),
+        ] {
+            let host = with(files);
+            let problem = host.client_ca().unwrap_err();
+            let told = problem.contains("etc/orlop/ca.crt: ") && problem.contains(reason);
+            assert!(told, "{problem}");
+            assert!(host.ports().is_empty());
+        }
     }
 }

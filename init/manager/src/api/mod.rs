@@ -46,9 +46,9 @@ pub struct ApiConfig {
     pub unix_path: PathBuf,
     /// Where to listen on the network, if at all.
     pub listen: Option<SocketAddr>,
-    /// The authority (PEM) that signs clients' certificates. Without it nothing
-    /// listens on the network (I8).
-    pub client_ca_pem: Option<String>,
+    /// The authority (PEM) that signs clients' certificates, or why it cannot be
+    /// had. Without it nothing listens on the network (I8).
+    pub client_ca_pem: Result<Option<String>, String>,
     /// The host's key and certificate are in `<state_dir>/api`.
     pub state_dir: PathBuf,
     /// The name that a certificate made here carries.
@@ -168,8 +168,10 @@ async fn bind_network(
     let Some(address) = config.listen else {
         return Ok(None);
     };
-    let Some(ca) = &config.client_ca_pem else {
-        return Err(ServeError::NoClientCa(address));
+    let ca = match &config.client_ca_pem {
+        Ok(Some(ca)) => ca,
+        Ok(None) => return Err(ServeError::NoClientCa(address)),
+        Err(reason) => return Err(ServeError::ClientCa(reason.clone())),
     };
     let identity = Identity::open(&config.state_dir, &config.host_name)?;
     let tls = tls::config(&identity, ca)?;

@@ -37,7 +37,7 @@ impl Fixture {
         let config = ApiConfig {
             unix_path: dir.path().join("api.sock"),
             listen: Some("127.0.0.1:0".parse().unwrap()),
-            client_ca_pem: Some(files::read_text(&pki.join("ca.crt")).unwrap()),
+            client_ca_pem: Ok(Some(files::read_text(&pki.join("ca.crt")).unwrap())),
             state_dir: dir.path().join("state"),
             host_name: "demo".into(),
         };

@@ -129,7 +129,7 @@ async fn a_given_host_certificate_is_believed_by_its_authority() {
     let config = crate::api::ApiConfig {
         unix_path: fixture.dir.path().join("second.sock"),
         listen: Some("127.0.0.1:0".parse().unwrap()),
-        client_ca_pem: Some(ca.clone()),
+        client_ca_pem: Ok(Some(ca.clone())),
         state_dir: given,
         host_name: "demo".into(),
     };
@@ -162,17 +162,25 @@ async fn nothing_listens_without_an_authority() {
     let mut config = crate::api::ApiConfig {
         unix_path: dir.path().join("api.sock"),
         listen: Some("127.0.0.1:0".parse().unwrap()),
-        client_ca_pem: None,
+        client_ca_pem: Ok(None),
         state_dir: dir.path().to_owned(),
         host_name: "demo".into(),
     };
-    for ca in [None, Some(String::new()), Some("nonsense".to_owned())] {
+    let gone = "/etc/orlop/ca.crt: No such file";
+    let cases = [
+        (Ok(None), "is configured"),
+        (Ok(Some(String::new())), "client-ca"),
+        (Ok(Some("nonsense".to_owned())), "client-ca"),
+        (Err(gone.to_owned()), gone),
+    ];
+    for (ca, said) in cases {
         config.client_ca_pem = ca;
         let server = crate::api::serve(handle.clone(), config.clone())
             .await
             .unwrap();
         assert!(server.address.is_none());
-        assert!(server.problem.is_some());
+        let problem = server.problem.unwrap().to_string();
+        assert!(problem.contains(said), "{problem}");
         let local = Client::new(Endpoint::Unix(config.unix_path.clone()));
         local.version().await.unwrap();
     }
