@@ -18,6 +18,7 @@ use crate::host::{self, Inputs};
 use crate::identity::Identity;
 use crate::kernel::debs::{Debs, Package};
 use crate::kernel::modules::{Module, Modules};
+use crate::place::Staged;
 use crate::request::{BuildReport, BuildRequest, Format, Part, Progress};
 use crate::verity::{self, Superblock};
 use crate::{esp, gpt, initramfs, rootfs, state, uki};
@@ -262,8 +263,10 @@ impl Job<'_> {
         progress.step("writing the state partition");
         self.write_state(beside.as_file(), &layout, dir)?;
         gpt::write(&mut beside.as_file().try_clone()?, &layout, &identity)?;
-        let direct = self.write_direct(&output, &cmdline)?;
-        self.finish(beside, &output, progress)?;
+        let mut staged = Staged::new(dir);
+        staged.add(self.in_format(beside, progress)?, output.clone());
+        let direct = self.stage_direct(&mut staged, &output, &cmdline)?;
+        staged.place()?;
 
         let room = |partition: Partition| Some(layout.extent(partition).len);
         let part = |name, bytes: usize, room| Part {
@@ -424,52 +427,41 @@ impl Job<'_> {
     }
 
     /// Kernel, initramfs and command line beside the disk.
-    fn write_direct(&self, output: &Path, cmdline: &str) -> Result<PathBuf> {
+    fn stage_direct(&self, staged: &mut Staged, output: &Path, cmdline: &str) -> Result<PathBuf> {
         let mut name = output.as_os_str().to_owned();
         name.push(".d");
         let dir = PathBuf::from(name);
-        fs::create_dir_all(&dir)?;
-        fs::write(dir.join("vmlinuz"), &self.debian.kernel)?;
-        fs::write(dir.join("initrd.img"), self.initrd)?;
-        fs::write(dir.join("cmdline"), format!("{cmdline}\n"))?;
+        staged.write(&self.debian.kernel, dir.join("vmlinuz"))?;
+        staged.write(self.initrd, dir.join("initrd.img"))?;
+        staged.write(format!("{cmdline}\n").as_bytes(), dir.join("cmdline"))?;
         Ok(dir)
     }
 
-    fn finish(
+    /// The disk in the format that was asked for.
+    fn in_format(
         &self,
-        beside: tempfile::NamedTempFile,
-        output: &Path,
+        raw: tempfile::NamedTempFile,
         progress: &mut dyn Progress,
-    ) -> Result<()> {
-        use std::os::unix::fs::PermissionsExt;
+    ) -> Result<tempfile::NamedTempFile> {
         match self.request.format {
-            Format::Raw => {
-                beside
-                    .as_file()
-                    .set_permissions(fs::Permissions::from_mode(0o644))?;
-                beside
-                    .persist(output)
-                    .with_context(|| format!("writing {}", output.display()))?;
-            }
+            Format::Raw => Ok(raw),
             Format::Qcow2 => {
                 progress.step("converting to qcow2");
-                let mut name = beside.path().as_os_str().to_owned();
+                let mut name = raw.path().as_os_str().to_owned();
                 name.push(".qcow2");
                 let converted = tempfile::TempPath::try_from_path(PathBuf::from(name))?;
                 let run = Command::new("qemu-img")
                     .args(["convert", "-q", "-f", "raw", "-O", "qcow2"])
-                    .args([beside.path(), &converted])
+                    .args([raw.path(), &converted])
                     .output()
                     .context("running qemu-img (Debian package qemu-utils)")?;
                 if !run.status.success() {
                     bail!("qemu-img: {}", String::from_utf8_lossy(&run.stderr).trim());
                 }
-                converted
-                    .persist(output)
-                    .with_context(|| format!("writing {}", output.display()))?;
+                let file = File::open(&converted)?;
+                Ok(tempfile::NamedTempFile::from_parts(file, converted))
             }
         }
-        Ok(())
     }
 }
 

@@ -24,6 +24,7 @@ mod initramfs;
 pub mod inspect;
 pub mod kernel;
 pub mod oci;
+mod place;
 mod request;
 mod rootfs;
 mod state;
