@@ -54,9 +54,12 @@ pub(super) fn run(command: &Command) -> Outcome {
             let dir = dir.display();
             print(&format!(
                 "{dir}/ca.crt, ca.key          the authority; keep ca.key away from hosts\n\
-                 {dir}/host.crt, host.key      for the host: /var/lib/orlop/api/host.{{crt,key}}\n\
+                 {dir}/host.crt, host.key      for whoever can write a host's state partition:\n\
+                 {:30}into var/lib/orlop/api, before its first boot\n\
                  {dir}/client.crt, client.key  for you: an admin\n\
-                 A host takes clients of this authority with `client-ca` in [api] of its TOML.\n"
+                 A host takes clients of this authority with `client-ca` in [api] of its TOML.\n\
+                 One without host.crt makes its own, which `orlop trust HOST` pins.\n",
+                ""
             ))
         }
         Command::Client {
