@@ -111,6 +111,11 @@ impl Paths {
         self.state().join("exits")
     }
 
+    /// The marks of units that are being removed.
+    pub fn removed(&self) -> PathBuf {
+        self.state().join("removed")
+    }
+
     /// A unit's log directory.
     pub fn logs(&self, unit: &str) -> PathBuf {
         self.at("var/log/orlop").join(unit)

@@ -123,8 +123,63 @@ fn what_cannot_start_says_why_and_a_bad_file_changes_nothing() {
     host.kill_manager();
     let bad = host.wait_unit("good", "runs on", |unit| !unit.diagnostics.is_empty());
     assert_eq!((bad.state, bad.pid), (UnitState::Running, good.pid));
-    std::fs::remove_file(&file).unwrap();
+    host.runtime.block_on(host.client.remove("good")).unwrap();
     host.until("gone", || host.unit("good").is_none());
+}
+
+#[test]
+fn a_unit_whose_file_is_gone_is_stopped_and_keeps_what_it_wrote() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    let script = "n=$(busybox cat /life 2>/dev/null || echo 0); n=$((n+1)); echo $n >/life; \
+        echo life $n; exec busybox sleep 1000000";
+    let text = unit(script, "");
+    host.apply(&[("keeper", &text)]);
+    let life = |number: &str| {
+        let line = format!("life {number}");
+        host.until(&line, || {
+            host.logs("keeper").iter().any(|logged| logged.line == line)
+        });
+    };
+    life("1");
+    let file = host.dir.join("etc/orlop/units/keeper.toml");
+    let upper = host.dir.join("var/lib/orlop/containers/keeper");
+    let abandoned = || {
+        let unit = host.wait_unit("keeper", "stopped", |unit| {
+            unit.state == UnitState::Stopped && unit.container_id.is_none()
+        });
+        let reason = unit.reason.unwrap();
+        assert!(reason.contains("its file is gone"), "{reason}");
+        assert!(upper.exists());
+        let started = host.runtime.block_on(host.client.start("keeper"));
+        let error = started.unwrap_err().to_string();
+        assert!(error.contains("is gone"), "{error}");
+    };
+    std::fs::remove_file(&file).unwrap();
+    abandoned();
+    // Neither another manager nor a boot, which leaves no records, forgets it.
+    let records = host.dir.join("run/orlop/manager/units");
+    for boot in [false, true] {
+        let starts = host.starts.load(std::sync::atomic::Ordering::SeqCst);
+        if boot {
+            std::fs::remove_file(records.join("keeper.json")).unwrap();
+        }
+        host.kill_manager();
+        host.until("another manager", || {
+            host.starts.load(std::sync::atomic::Ordering::SeqCst) > starts
+        });
+        abandoned();
+    }
+    std::fs::write(&file, &text).unwrap();
+    life("2");
+    std::fs::remove_file(&file).unwrap();
+    abandoned();
+    host.runtime.block_on(host.client.remove("keeper")).unwrap();
+    host.until("gone", || host.unit("keeper").is_none());
+    assert!(!upper.exists() && !host.dir.join("var/log/orlop/keeper").exists());
 }
 
 /// Each life of the container writes where the one before left off, more than

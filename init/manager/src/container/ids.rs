@@ -47,6 +47,11 @@ impl Ranges {
         Ok(base)
     }
 
+    /// The units that have a range: those that what they wrote may be there of.
+    pub fn units(&self) -> impl Iterator<Item = &str> {
+        self.bases.keys().map(String::as_str)
+    }
+
     /// Gives a unit's range back, once what it wrote is gone.
     pub fn release(&mut self, unit: &str) -> Result<()> {
         match self.bases.remove(unit) {

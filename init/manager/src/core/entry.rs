@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::definitions::Definition;
 use super::exits::Recorded;
+use super::fileless::Fileless;
 use super::record::{Container, Phase};
 use super::state::{Machine, Next, Policy, State};
 use crate::health::Watch;
@@ -27,6 +28,8 @@ pub(super) struct Entry {
     /// What is wrong with its file, if it is not the newest good definition.
     pub(super) findings: Vec<orlop_unit::Diagnostic>,
     pub(super) source: String,
+    /// Its file is gone.
+    pub(super) fileless: Option<Fileless>,
     pub(super) machine: Machine,
     pub(super) container: Option<Container>,
     pub(super) collector: Option<Collector>,
@@ -58,6 +61,7 @@ impl Entry {
             current: None,
             findings: Vec::new(),
             source: String::new(),
+            fileless: None,
             machine: Machine::new(),
             container: None,
             collector: None,
@@ -152,8 +156,18 @@ impl Entry {
         may_write && process.is_some() && self.collector.is_none()
     }
 
+    /// Whether it was stopped as its file is gone.
+    pub(super) fn abandoned(&self) -> bool {
+        matches!(self.fileless, Some(Fileless::Stopped { again: _ }))
+    }
+
+    /// Whether its file may be back in a moment.
+    pub(super) fn awaited(&self) -> bool {
+        matches!(self.fileless, Some(Fileless::Since(_)))
+    }
+
     pub(super) fn state(&self) -> UnitState {
-        if self.wanted.is_none() && self.container.is_none() {
+        if self.wanted.is_none() && self.container.is_none() && !self.abandoned() {
             return UnitState::Rejected;
         }
         match &self.machine.state {
@@ -195,6 +209,9 @@ impl Entry {
                 |finding| format!("{}:{}: {}", finding.file, finding.line, finding.message),
             ));
         }
+        if self.abandoned() && self.container.is_none() {
+            return Some("its file is gone; what it wrote is kept until `orlop rm`".to_owned());
+        }
         match &self.machine.state {
             State::Stopped | State::Gone => Some(match &self.wanted {
                 Some(definition) if !definition.unit().enabled => {
@@ -211,6 +228,7 @@ impl Entry {
             },
             State::Stopping { kill_at, next } => Some(match (kill_at, next) {
                 (Some(_), Next::Remove) => "removed; told to stop".to_owned(),
+                (Some(_), _) if self.abandoned() => "its file is gone; told to stop".to_owned(),
                 (Some(_), _) => "told to stop".to_owned(),
                 (None, _) => "killed, as it did not stop in time".to_owned(),
             }),

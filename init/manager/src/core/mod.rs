@@ -8,6 +8,7 @@ mod claims;
 pub mod definitions;
 mod entry;
 pub mod exits;
+mod fileless;
 mod images;
 mod operations;
 pub mod owner;

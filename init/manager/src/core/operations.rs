@@ -109,7 +109,7 @@ impl Owner {
                 self.sort_unclaimed();
             }
             Report::Cleaned(unit, id, result) => self.cleaned(&unit, &id, result),
-            Report::Forgotten(unit) => self.forgotten(&unit),
+            Report::Forgotten(unit, result) => self.forgotten(&unit, result),
             Report::Health(unit, id, health, said) => self.health(&unit, &id, health, said),
             Report::Loaded(references) => self.loaded(references),
         }
@@ -356,14 +356,12 @@ impl Owner {
         tokio::spawn(async move {
             let (worker, of) = (tools.clone(), unit.clone());
             let done = tokio::task::spawn_blocking(move || worker.forget(&of)).await;
-            if let Ok(Err(error)) = done {
-                tracing::warn!("not all of {unit} could be removed: {error}");
-            }
-            let _ = reports.send(Report::Forgotten(unit)).await;
+            let result = done.map_err(std::io::Error::other).flatten();
+            let _ = reports.send(Report::Forgotten(unit, result)).await;
         });
     }
 
-    fn forgotten(&mut self, name: &str) {
+    fn forgotten(&mut self, name: &str, result: std::io::Result<()>) {
         let gone = |entry: &super::entry::Entry| entry.machine.state == State::Gone;
         if !self.units.get(name).is_some_and(gone) {
             return;
@@ -371,6 +369,11 @@ impl Owner {
         self.units.remove(name);
         record::forget(&self.tools.paths.unit_records(), name);
         super::exits::forget(&self.tools.paths.exits(), name);
+        match result {
+            Ok(()) => self.removed.clear(name),
+            // Its mark stays: it is tried again at the next start.
+            Err(error) => tracing::warn!("not all of {name} could be removed: {error}"),
+        }
         // Before another unit of the same name could take them for its own.
         self.sort_unclaimed();
         let unit = name.to_owned();

@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::entry::Entry;
 use super::exits::{Recorded, Unrecorded};
+use super::fileless::Removed;
 use super::record::{self, Record};
 use super::state::{Action, Event, State, step};
 use super::stopping::Stopping;
@@ -50,8 +51,8 @@ pub(super) enum Report {
     Looked(String, String, Result<Option<Found>, String>),
     /// What a container held was given back, or not yet.
     Cleaned(String, String, Result<(), String>),
-    /// What a unit held was given back.
-    Forgotten(String),
+    /// What a unit held was given back, or not all of it.
+    Forgotten(String, std::io::Result<()>),
     /// A probe's result changed a container's health.
     Health(String, String, HealthState, Option<String>),
     /// An image came into the store.
@@ -95,6 +96,8 @@ pub struct Owner {
     pub(super) keeping: HashMap<String, Keeping>,
     /// What PID 1 kept over from an earlier manager.
     pub(super) kept: HashMap<String, Vec<OwnedFd>>,
+    /// The units that are to go for good.
+    pub(super) removed: Removed,
     /// Why the unit directories could not be read the last time.
     pub(super) unreadable: Option<String>,
     /// What else an operator should know of the unit directories.
@@ -122,6 +125,7 @@ impl Owner {
             events,
         } = queues;
         let (reports, mut reported) = mpsc::channel(REPORTS_MAX);
+        let removed = Removed::open(tools.paths.removed())?;
         let mut owner = Owner {
             tools,
             host,
@@ -133,6 +137,7 @@ impl Owner {
             unrecorded: Unrecorded::default(),
             keeping: HashMap::new(),
             kept: HashMap::new(),
+            removed,
             unreadable: None,
             dir_warnings: Vec::new(),
             stopping: None,
@@ -161,8 +166,17 @@ impl Owner {
     }
 
     fn next_due(&self) -> Option<u64> {
-        let machines = self.units.values().map(|entry| &entry.machine);
-        machines.filter_map(|machine| machine.deadline()).min()
+        let units = self.units.values();
+        let machines = units.filter_map(|entry| entry.machine.deadline());
+        machines.chain(self.file_due()).min()
+    }
+
+    /// When files that are gone are to be looked for again.
+    fn file_due(&self) -> Option<u64> {
+        // Otherwise they are looked for when they can be.
+        let follows = self.stopping.is_none() && self.unreadable.is_none();
+        let units = self.units.values().filter(|_| follows);
+        units.filter_map(|entry| entry.fileless?.due()).min()
     }
 
     fn tick(&mut self) {
@@ -171,6 +185,9 @@ impl Owner {
         let due: Vec<String> = self.names_where(|_, entry| due(entry));
         for name in due {
             self.step(&name, Event::Tick);
+        }
+        if self.file_due().is_some_and(|at| at <= now) {
+            self.reload();
         }
     }
 
@@ -224,6 +241,7 @@ impl Owner {
             container: entry.container.clone(),
             text: definition.map(|definition| definition.text.to_string()),
             source: entry.source.clone(),
+            fileless: entry.fileless,
             problem: entry.problem.clone(),
         };
         if let Err(error) = record::save(&self.tools.paths.unit_records(), name, &record) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::fileless::Fileless;
 use super::state::Machine;
 
 /// How far the making of a container has come.
@@ -83,6 +84,9 @@ pub struct Record {
     /// Where that text came from.
     #[serde(default)]
     pub source: String,
+    /// Its file is gone.
+    #[serde(default)]
+    pub fileless: Option<Fileless>,
     /// Why it last failed to start.
     #[serde(default)]
     pub problem: Option<String>,

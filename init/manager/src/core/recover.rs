@@ -3,6 +3,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::PoisonError;
 
 use orlop_handover::{FromInit, ToInit};
 use tokio::sync::mpsc;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use super::definitions::Definition;
 use super::entry::Entry;
 use super::exits::{self, Recorded};
+use super::fileless::Fileless;
 use super::owner::{Owner, Report};
 use super::record::{self, Phase, Record};
 use super::state::{Event, Next, State};
@@ -36,6 +38,7 @@ impl Owner {
         for (name, record) in records {
             self.restore(&name, record);
         }
+        self.find_abandoned();
         self.reload();
         let left = self.names_where(|_, entry| entry.container.is_some());
         for name in left {
@@ -108,6 +111,7 @@ impl Owner {
             .text
             .and_then(|text| Definition::parse(Path::new(&source), text.as_bytes()).ok());
         entry.source = source;
+        entry.fileless = record.fileless;
         entry.wanted = definition.clone();
         entry.current = record.container.as_ref().and(definition);
         entry.machine = record.machine;
@@ -116,6 +120,21 @@ impl Owner {
         let exits = exits::load(&self.tools.paths.exits(), name).unwrap_or_default();
         entry.last_exit = exits.last().cloned();
         self.units.insert(name.to_owned(), entry);
+    }
+
+    /// After a boot nothing is on record, but what units wrote is there.
+    fn find_abandoned(&mut self) {
+        let ranges = self.tools.ranges.lock();
+        let ranges = ranges.unwrap_or_else(PoisonError::into_inner);
+        for name in ranges.units() {
+            let abandoned = || {
+                let mut entry = Entry::new();
+                entry.fileless = Some(Fileless::Stopped { again: true });
+                entry
+            };
+            let unit = self.units.entry(name.to_owned());
+            unit.or_insert_with(abandoned);
+        }
     }
 
     /// Goes on moving a container's output, from the ends that PID 1 kept.

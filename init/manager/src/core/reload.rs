@@ -1,10 +1,12 @@
 //! How units follow their files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use super::definitions::{self, Declared, Definition};
 use super::entry::Entry;
-use super::owner::Owner;
+use super::fileless::Fileless;
+use super::owner::{Owner, now_ms};
 use super::state::Event;
 
 impl Owner {
@@ -19,8 +21,21 @@ impl Owner {
         };
         self.unreadable = None;
         self.dir_warnings.clone_from(&found.warnings);
-        let gone = self.names_where(|name, _| !found.has(name));
+        for name in self.names_where(|name, _| !found.has(name)) {
+            self.undeclare(&name);
+        }
+        for (name, entry) in &mut self.units {
+            if found.has(name) && !entry.abandoned() {
+                entry.fileless = None;
+            }
+        }
         let mut declared = found.units;
+        // Those that require a unit keep it for as long as its file may be back.
+        let awaited: Vec<String> = self.names_where(|_, entry| entry.awaited());
+        for name in &awaited {
+            let kept = self.units.get(name).and_then(|entry| entry.wanted.clone());
+            declared.extend(kept.map(|kept| (name.clone(), Declared::Good(kept))));
+        }
         let kept: BTreeMap<String, Definition> = self
             .units
             .iter()
@@ -34,9 +49,7 @@ impl Owner {
             .map(|definition| definition.unit().name.clone())
             .collect();
         definitions::check(&mut declared, &kept, running, self.host.ports());
-        for name in gone {
-            self.undeclare(&name);
-        }
+        declared.retain(|name, _| !awaited.contains(name));
         for (name, declared) in declared {
             self.declare(&name, declared);
         }
@@ -52,22 +65,52 @@ impl Owner {
         }
     }
 
+    /// The unit has no file: an operator removed it, or it may be back.
     fn undeclare(&mut self, name: &str) {
-        if let Some(entry) = self.units.get_mut(name) {
+        let kept = self.wrote(name);
+        let Some(entry) = self.units.get_mut(name) else {
+            return;
+        };
+        if self.removed.has(name) || !kept {
             entry.findings.clear();
             entry.problem = None;
+            entry.fileless = None;
+            return self.step(name, Event::Remove);
         }
-        self.step(name, Event::Remove);
+        let wanted = entry.machine.wanted();
+        let fileless = Fileless::step(entry.fileless, wanted, now_ms());
+        if entry.fileless.replace(fileless) == Some(fileless) {
+            return;
+        }
+        if entry.abandoned() && wanted {
+            entry.findings.clear();
+            entry.problem = None;
+            return self.step(name, Event::Stop);
+        }
+        self.save(name);
+        self.show(name);
+    }
+
+    /// Whether there may be something that the unit wrote.
+    fn wrote(&self, name: &str) -> bool {
+        let ranges = self.tools.ranges.lock();
+        let ranges = ranges.unwrap_or_else(PoisonError::into_inner);
+        ranges.units().any(|unit| unit == name)
     }
 
     fn declare(&mut self, name: &str, declared: Declared) {
         let new = !self.units.contains_key(name);
         let entry = self.units.entry(name.to_owned()).or_insert_with(Entry::new);
+        let back = entry.fileless.take() == Some(Fileless::Stopped { again: true });
+        self.removed.clear(name);
         match declared {
             Declared::Bad(source, findings) => {
                 entry.source = source.to_string_lossy().into_owned();
                 entry.findings = findings;
-                self.save(name);
+                match back && entry.wanted.is_some() {
+                    true => self.step(name, Event::Restart),
+                    false => self.save(name),
+                }
                 self.take_back(name);
                 self.show(name);
             }
@@ -75,7 +118,10 @@ impl Owner {
                 entry.findings.clear();
                 entry.source = definition.source.to_string_lossy().into_owned();
                 let before = entry.wanted.replace(definition.clone());
-                let event = change(new, before.as_ref(), &definition);
+                let event = match back && definition.unit().enabled {
+                    true => Some(Event::Restart),
+                    false => change(new, before.as_ref(), &definition),
+                };
                 match event {
                     Some(event) => self.step(name, event),
                     None => self.save(name),

@@ -92,6 +92,10 @@ impl Owner {
         if self.stopping.is_some() {
             return Err(ApiError::unavailable("the host is going down"));
         }
+        if entry.abandoned() {
+            let gone = ApiError::conflict(format!("the file of unit {name:?} is gone"));
+            return Err(gone.with_help("apply it again; or delete what it wrote with `orlop rm`"));
+        }
         if entry.wanted.is_none() {
             let mut error = ApiError::conflict(format!("unit {name:?} has no good file"));
             error.diagnostics = entry.findings.iter().map(diagnostic).collect();
@@ -105,8 +109,8 @@ impl Owner {
         match desired {
             Desired::Started => {
                 for name in self.with_requirements(name) {
-                    let wanted = self.units.get(&name).is_some_and(|e| e.machine.wanted());
-                    if !wanted {
+                    let entry = self.units.get(&name);
+                    if entry.is_some_and(|e| !e.machine.wanted() && !e.abandoned()) {
                         self.step(&name, Event::Start);
                     }
                 }
@@ -235,18 +239,25 @@ impl Owner {
             .iter()
             .map(|dir| dir.join(&file))
             .find(|path| valid && path.symlink_metadata().is_ok());
-        let Some(path) = place else {
-            return Err(if self.units.contains_key(name) {
-                ApiError::conflict(format!("unit {name:?} is part of the host image")).with_help(
-                    "stop it with `orlop stop`, or apply a file of that name with \
-                     `enabled = false`",
-                )
-            } else {
-                ApiError::unit_not_found(name)
+        let known = self.units.get(name);
+        let fileless = known.is_some_and(|entry| entry.fileless.is_some());
+        if place.is_none() && !fileless {
+            return Err(match known {
+                Some(_) => ApiError::conflict(format!("unit {name:?} is part of the host image"))
+                    .with_help(
+                        "stop it with `orlop stop`, or apply a file of that name with \
+                         `enabled = false`",
+                    ),
+                None => ApiError::unit_not_found(name),
             });
-        };
-        super::apply::remove(&path)
-            .map_err(|error| ApiError::internal(format!("{}: {error}", path.display())))?;
+        }
+        self.removed
+            .mark(name)
+            .and_then(|()| place.as_deref().map_or(Ok(()), super::apply::remove))
+            .map_err(|error| {
+                self.removed.clear(name);
+                ApiError::internal(format!("unit {name:?} cannot be removed: {error}"))
+            })?;
         self.reload();
         Ok(())
     }
