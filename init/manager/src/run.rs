@@ -152,10 +152,11 @@ async fn interfaces(handle: &Handle, tools: &Tools, host: &mut Host) {
     host.fingerprint = crate::api::Identity::fingerprint_in(&paths.state())
         .map(|fingerprint| fingerprint.to_string())
         .filter(|_| port.is_some());
-    serve_bus(handle, &paths.bus_socket(), Role::Admin, host);
+    serve_bus(handle, &paths.bus_socket(), 0o600, Role::Admin, host);
     for role in [Role::Reader, Role::Operator, Role::Admin] {
         let socket = paths.bus_dir(role.as_str()).join("bus.sock");
-        serve_bus(handle, &socket, role, host);
+        // The users of a container's namespace are others to the host.
+        serve_bus(handle, &socket, 0o666, role, host);
     }
     // The sockets in there are open to all who reach them: containers, by their
     // mounts, and root.
@@ -170,9 +171,9 @@ async fn interfaces(handle: &Handle, tools: &Tools, host: &mut Host) {
     tokio::spawn(async move { crate::console::show(handle, &console, screen, port).await });
 }
 
-fn serve_bus(handle: &Handle, socket: &Path, role: Role, host: &mut Host) {
+fn serve_bus(handle: &Handle, socket: &Path, mode: u32, role: Role, host: &mut Host) {
     let made = socket.parent().map_or(Ok(()), std::fs::create_dir_all);
-    match made.and_then(|()| crate::bus::serve(handle.clone(), socket, role)) {
+    match made.and_then(|()| crate::bus::serve(handle.clone(), socket, mode, role)) {
         Ok(serve) => {
             tokio::spawn(serve);
         }

@@ -45,8 +45,8 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait when a client cannot be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Makes the socket at `path` and serves it: each client has `role`. The result
-/// runs until it is dropped.
+/// Makes the socket at `path`, with the permissions `mode`, and serves it: each
+/// client has `role`. The result runs until it is dropped.
 ///
 /// The socket is another one after each start of the manager, under the same
 /// path: whoever is to go on reaching it needs the directory that it is in, not
@@ -54,14 +54,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub fn serve(
     handle: Handle,
     path: &Path,
+    mode: u32,
     role: Role,
 ) -> io::Result<impl Future<Output = ()> + Send + use<>> {
-    let listener = bind(path)?;
+    let listener = bind(path, mode)?;
     Ok(accept(handle, listener, role))
 }
 
 /// Made beside and renamed, so that there is never none where there was one.
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let beside = path.with_extension("new");
     match fs::remove_file(&beside) {
         Ok(()) => {}
@@ -69,8 +70,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         Err(error) => return Err(error),
     }
     let listener = UnixListener::bind(&beside)?;
-    // The users of a container's namespace are others to the host.
-    fs::set_permissions(&beside, Permissions::from_mode(0o666))?;
+    fs::set_permissions(&beside, Permissions::from_mode(mode))?;
     fs::rename(&beside, path)?;
     Ok(listener)
 }

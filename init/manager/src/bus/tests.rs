@@ -51,7 +51,7 @@ impl Fixture {
     fn new(role: Role) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (handle, events) = handle(dir.path());
-        tokio::spawn(super::serve(handle, &dir.path().join("bus.sock"), role).unwrap());
+        tokio::spawn(super::serve(handle, &dir.path().join("bus.sock"), 0o600, role).unwrap());
         Self { dir, events }
     }
 
