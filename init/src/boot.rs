@@ -1,7 +1,7 @@
-//! The second stage's phases, as a list, up to the supervisor.
+//! The phases on the root, as a list, up to the supervisor.
 
-use crate::baton::Baton;
 use crate::console::Console;
+use crate::initramfs::Root;
 use crate::supervise::Supervisor;
 use crate::{clock, files, identity, modules, mounts, state, watchdog};
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use std::path::Path;
 /// What the phases find and make.
 struct Boot<'a> {
     console: &'a Console,
-    baton: Baton,
+    root: Root,
     state: state::Outcome,
     watchdog: Option<watchdog::Armed>,
 }
@@ -29,7 +29,7 @@ const PHASES: &[Phase] = &[
     }),
     ("cgroups", |_| cgroups(Path::new("/sys/fs/cgroup"))),
     ("state", |boot| {
-        boot.state = state::bring_up(boot.console, &boot.baton.disk)?;
+        boot.state = state::bring_up(boot.console, &boot.root.disk)?;
         Ok(())
     }),
     ("identity", |boot| identity::establish(boot.console)),
@@ -45,43 +45,42 @@ const PHASES: &[Phase] = &[
 ///
 /// # Errors
 /// Whatever a host cannot do without.
-pub(crate) fn boot(early: &Console, baton: Baton) -> Result<Supervisor> {
-    let mut phases = Phases::begin(baton.ended_ms(), baton.phases.clone());
-    phases.done("switch to the root", clock::since_boot_ms());
+pub(crate) fn boot(root: Root) -> Result<Supervisor> {
+    let console = &Console::open();
     let state = state::Outcome {
         health: StateHealth::Tmpfs,
         detail: String::new(),
     };
     let mut boot = Boot {
-        console: early,
-        baton,
+        console,
+        root,
         state,
         watchdog: None,
     };
-    let phases = run(&mut boot, phases)?;
+    run(&mut boot)?;
     std::fs::create_dir_all("/run/orlop").context("/run/orlop")?;
-    let report = report(&boot, phases.into_times());
+    let report = report(&boot);
     let text = serde_json::to_string_pretty(&report).context(BOOT_REPORT_PATH)?;
     files::replace(Path::new(BOOT_REPORT_PATH), &text).context(BOOT_REPORT_PATH)?;
     let armed = boot.watchdog.map(|armed| armed.device);
     Supervisor::new(Console::open(), armed).context("preparing to supervise")
 }
 
-fn run(boot: &mut Boot<'_>, mut phases: Phases) -> Result<Phases> {
+fn run(boot: &mut Boot<'_>) -> Result<()> {
     for (name, phase) in PHASES {
         boot.console.log("orlop-init", name);
         phase(boot).with_context(|| format!("boot phase {name:?}"))?;
-        phases.done(name, clock::since_boot_ms());
+        boot.root.phases.done(name);
     }
-    Ok(phases)
+    Ok(())
 }
 
-fn report(boot: &Boot<'_>, phases: Vec<PhaseTime>) -> BootReport {
+fn report(boot: &Boot<'_>) -> BootReport {
     BootReport {
         version: identity::version(&files::read("/etc/os-release").unwrap_or_default()),
-        slot: boot.baton.slot,
+        slot: boot.root.slot,
         serial: identity::serial(),
-        root_hash: boot.baton.root_hash.clone(),
+        root_hash: boot.root.hash.clone(),
         state: boot.state.health,
         state_detail: boot.state.detail.clone(),
         watchdog: boot
@@ -89,9 +88,9 @@ fn report(boot: &Boot<'_>, phases: Vec<PhaseTime>) -> BootReport {
             .as_ref()
             .map_or_else(|| "none".into(), |w| w.kind.clone()),
         boot_id: files::read_trimmed("/proc/sys/kernel/random/boot_id"),
-        pid1_start_ms: boot.baton.pid1_start_ms,
+        pid1_start_ms: boot.root.pid1_start_ms,
         manager_exec_ms: clock::since_boot_ms(),
-        phases,
+        phases: boot.root.phases.times().to_vec(),
     }
 }
 
@@ -132,21 +131,26 @@ fn cgroups(root: &Path) -> Result<()> {
 }
 
 /// How long each phase took.
+#[derive(Debug)]
 pub(crate) struct Phases {
     since_ms: u64,
     times: Vec<PhaseTime>,
 }
 
 impl Phases {
-    pub(crate) fn begin(now_ms: u64, times: Vec<PhaseTime>) -> Self {
+    pub(crate) fn begin(now_ms: u64) -> Self {
         Self {
             since_ms: now_ms,
-            times,
+            times: Vec::new(),
         }
     }
 
-    /// The phase `name` has ended at `now_ms`, and the next begins.
-    pub(crate) fn done(&mut self, name: &str, now_ms: u64) {
+    /// The phase `name` has ended, and the next begins.
+    pub(crate) fn done(&mut self, name: &str) {
+        self.done_at(name, clock::since_boot_ms());
+    }
+
+    fn done_at(&mut self, name: &str, now_ms: u64) {
         let ms = now_ms.saturating_sub(self.since_ms);
         self.times.push(PhaseTime {
             name: name.to_owned(),
@@ -155,8 +159,8 @@ impl Phases {
         self.since_ms = now_ms;
     }
 
-    pub(crate) fn into_times(self) -> Vec<PhaseTime> {
-        self.times
+    pub(crate) fn times(&self) -> &[PhaseTime] {
+        &self.times
     }
 }
 
@@ -166,16 +170,12 @@ mod tests {
 
     #[test]
     fn phases_add_up() {
-        let mut phases = Phases::begin(10, Vec::new());
-        phases.done("a", 12);
-        phases.done("b", 12);
-        phases.done("c", 20);
-        let times: Vec<_> = phases
-            .into_times()
-            .into_iter()
-            .map(|p| (p.name, p.ms))
-            .collect();
-        assert_eq!(times, [("a".into(), 2), ("b".into(), 0), ("c".into(), 8)]);
+        let mut phases = Phases::begin(10);
+        phases.done_at("a", 12);
+        phases.done_at("b", 12);
+        phases.done_at("c", 20);
+        let times: Vec<_> = phases.times().iter().map(|p| (&*p.name, p.ms)).collect();
+        assert_eq!(times, [("a", 2), ("b", 0), ("c", 8)]);
     }
 
     #[test]

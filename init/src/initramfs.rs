@@ -1,6 +1,5 @@
 //! The first stage: from the initramfs to the root.
 
-use crate::baton::{self, Baton};
 use crate::boot::Phases;
 use crate::console::Console;
 use crate::disk::partitions::{self, Partition};
@@ -10,12 +9,9 @@ use anyhow::{Context, Result, bail};
 use orlop_handover::Slot;
 use orlop_sys::dm;
 use rustix::mount::MountFlags;
-use std::convert::Infallible;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -33,37 +29,47 @@ struct Found {
     superblock: Superblock,
 }
 
-/// Opens the root, switches to it and starts the second stage.
-pub(crate) fn run(_early: &Console) -> Result<Infallible> {
+/// The root that was switched to.
+pub(crate) struct Root {
+    /// The slot that it is in.
+    pub(crate) slot: Slot,
+    /// The disk that it is on, by its kernel name.
+    pub(crate) disk: String,
+    /// Its hash, 64 digits.
+    pub(crate) hash: String,
+    /// `CLOCK_BOOTTIME` when PID 1 began.
+    pub(crate) pid1_start_ms: u64,
+    /// The phases so far.
+    pub(crate) phases: Phases,
+}
+
+/// Opens the root and switches to it.
+pub(crate) fn run() -> Result<Root> {
     let pid1_start_ms = clock::since_boot_ms();
-    let mut phases = Phases::begin(pid1_start_ms, Vec::new());
+    let mut phases = Phases::begin(pid1_start_ms);
     mounts::mount_all(mounts::EARLY)?;
     let console = &Console::open();
     let root = root_hash(&files::read("/proc/cmdline").context("/proc/cmdline")?)?;
     modules::load_all(console, Path::new("/modules"));
-    phases.done("initramfs modules", clock::since_boot_ms());
+    phases.done("initramfs modules");
     let found = find(&root)?;
-    phases.done("disk", clock::since_boot_ms());
+    phases.done("disk");
     open(&found, &root)?;
     console.say(&format!(
         "root: slot {}, {}",
         found.slot.letter(),
         found.data.device
     ));
-    phases.done("root", clock::since_boot_ms());
-    let baton = Baton {
+    phases.done("root");
+    switch_root()?;
+    phases.done("switch to the root");
+    Ok(Root {
         slot: found.slot,
         disk: found.data.disk,
-        root_hash: root.to_string(),
+        hash: root.to_string(),
         pid1_start_ms,
-        phases: phases.into_times(),
-    };
-    switch_root()?;
-    let error = Command::new("/sbin/init")
-        .arg(baton::MARK)
-        .arg(baton.to_argument()?)
-        .exec();
-    Err(error).context("starting /sbin/init of the root")
+        phases,
+    })
 }
 
 /// The root hash that the kernel's command line names.

@@ -1,8 +1,9 @@
 //! PID 1: boots the machine, keeps the manager running, reaps, shuts down.
 //!
-//! The same program runs twice. In the initramfs it opens the root and switches
-//! to it ([`initramfs`]); started again from there it boots the rest
-//! ([`boot`]) and then supervises until the machine goes down ([`supervise`]).
+//! It starts in the initramfs, where it opens the root and switches to it
+//! ([`initramfs`]); there it boots the rest ([`boot`]) and then supervises until
+//! the machine goes down ([`supervise`]). It is not started again from the root:
+//! that holds the same program, and reading it takes longer than the switch.
 //!
 //! Until the supervisor is made, everything may fail, and failing ends in a
 //! logged reboot. Past that line every function is total (I1): what cannot be
@@ -11,7 +12,6 @@
 //! PID 1 must not know what a unit, a container or an image is: only processes,
 //! exit statuses, descriptors under a key, and the manager's pulse.
 
-mod baton;
 mod boot;
 mod clock;
 mod console;
@@ -31,26 +31,20 @@ use anyhow::Result;
 use console::Console;
 use std::convert::Infallible;
 
-/// Runs the stage that the arguments name; as PID 1 it does not return.
+/// Runs it; as PID 1 it does not return.
 pub fn run() {
     if !rustix::process::getpid().is_init() {
         eprintln!("orlop-init is PID 1 of an Orlop host and of no use as another process");
         std::process::exit(1);
     }
     let console = Console::open();
-    match stage(&console) {
+    match stages() {
         Ok(never) => match never {},
         Err(error) => power::give_up(&console, &error),
     }
 }
 
 /// The way to the supervise loop, which never ends.
-fn stage(console: &Console) -> Result<Infallible> {
-    let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some(baton::MARK), Some(text)) => {
-            boot::boot(console, baton::Baton::from_argument(&text)?)?.run()
-        }
-        _ => initramfs::run(console),
-    }
+fn stages() -> Result<Infallible> {
+    boot::boot(initramfs::run()?)?.run()
 }
