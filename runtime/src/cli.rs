@@ -1,6 +1,7 @@
 //! The command line, as runc has it.
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -192,6 +193,7 @@ fn log(path: &PathBuf, format: LogFormat, line: &str) -> Result<()> {
     let mut file = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(path)?;
     Ok(file.write_all(text.as_bytes())?)
 }

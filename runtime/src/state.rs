@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -72,14 +73,11 @@ impl Dir {
     /// Takes the id for a new container.
     pub(crate) fn create(root: &Path, id: &str) -> Result<Dir> {
         check_id(id)?;
-        let context = || format!("state directory {}", root.display());
-        if let Err(errno) = rustix::fs::mkdir(root, Mode::from_raw_mode(0o700)) {
-            match errno {
-                Errno::EXIST => {}
-                Errno::NOENT => std::fs::create_dir_all(root).with_context(context)?,
-                errno => return Err(anyhow::Error::from(errno).context(context())),
-            }
-        }
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder
+            .create(root)
+            .with_context(|| format!("state directory {}", root.display()))?;
         let path = root.join(id);
         match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)) {
             Ok(()) => {}

@@ -65,7 +65,8 @@ pub(crate) struct Created {
 }
 
 pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Result<Created> {
-    rustix::process::umask(Mode::empty());
+    // Mount points and cgroups are as open as ever, whatever the caller's umask.
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let bundle = Bundle::load(&request.bundle)?;
     let linux = &bundle.linux;
     selfexe::protect(&ranges(linux.uid_mappings().as_ref()))?;

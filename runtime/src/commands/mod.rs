@@ -7,22 +7,32 @@ pub(crate) mod kill;
 pub(crate) mod list;
 pub(crate) mod start;
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Writes a pid for whoever waits for the file: beside it first, then renamed.
+/// Writes a pid for whoever waits for the file: beside it first, then renamed. The file beside
+/// it is always a new one, so that no link that lies there leads the pid elsewhere.
 fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    std::fs::write(&beside, pid.to_string())
+    // What an earlier call left when it was killed. If it cannot go, making the file says so.
+    let _ = std::fs::remove_file(&beside);
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
         .and_then(|()| std::fs::rename(&beside, path))
         .with_context(|| format!("pid file {}", path.display()))
 }
 
 /// One line on stdout, or an error where println! would panic.
 pub(crate) fn print(text: &str) -> Result<()> {
-    use std::io::Write;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")
         .and_then(|()| out.flush())

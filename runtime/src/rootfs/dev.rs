@@ -66,8 +66,16 @@ impl Owner {
     }
 }
 
-/// A detached tmpfs with nodes and links. The caller's umask must be 0.
+/// A detached tmpfs with nodes and links.
 pub(crate) fn make(options: &Options, devices: &[LinuxDevice], owner: &Owner) -> Result<OwnedFd> {
+    // Nodes get the modes they are asked for. Nothing else may be made under this umask.
+    let umask = rustix::process::umask(Mode::empty());
+    let made = make_unmasked(options, devices, owner);
+    rustix::process::umask(umask);
+    made
+}
+
+fn make_unmasked(options: &Options, devices: &[LinuxDevice], owner: &Owner) -> Result<OwnedFd> {
     let fs = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, c"source", c"tmpfs")?;
     for (key, value) in &options.data {

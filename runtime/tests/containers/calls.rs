@@ -1,13 +1,24 @@
 //! What a call of the command takes from its caller, and what it leaves behind.
 
 use std::fs::File;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use serde_json::json;
 
-use crate::support::{Bench, bench};
+use crate::support::{Bench, bench, text};
+
+/// The command under another umask.
+fn with_umask(umask: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    let script = format!("umask {umask}; exec \"$0\" \"$@\"");
+    shell.arg("-c").arg(script).arg(command.get_program());
+    shell.args(command.get_args()).stdin(Stdio::null());
+    shell.current_dir(command.get_current_dir().unwrap());
+    shell
+}
 
 /// A locked file, and a command that inherits the lock.
 fn with_lock(bench: &Bench, mut command: Command) -> (File, Child) {
@@ -100,4 +111,47 @@ fn an_inherited_lock_is_held_as_long_as_the_call() {
     assert_eq!(bench.status(&id), "running");
     bench.quiet(&["delete", "--force", &id]);
     bench.assert_nothing_left();
+}
+
+/// An open umask gives no file away, and a closed one takes nothing from the container.
+#[test]
+fn the_umask_decides_no_mode() {
+    let Some(mut bench) = bench("umask") else {
+        return;
+    };
+    let id = bench.id("umask");
+    let mode = |path: &str| std::fs::metadata(bench.path(path)).unwrap().mode() & 0o7777;
+    let log = bench.path("log");
+    let mut failing = bench.command(&["--log", log.to_str().unwrap(), "delete", "none"]);
+    let status = with_umask("0", failing.stderr(Stdio::null())).status();
+    assert!(!status.unwrap().success());
+    assert_eq!(mode("log"), 0o600);
+
+    bench.state = "deep/state";
+    bench.args(&[
+        "sh",
+        "-c",
+        "stat -c %a /dev/null /dev/tty /dev /new /new/point",
+    ]);
+    let mounts = bench.config["mounts"].as_array_mut().unwrap();
+    mounts.push(json!({"destination": "/new/point/deep", "type": "tmpfs"}));
+    for umask in ["0", "077"] {
+        let mode = |path: &str| std::fs::metadata(bench.path(path)).unwrap().mode() & 0o7777;
+        let elsewhere = bench.path("elsewhere");
+        std::fs::write(&elsewhere, "untouched").unwrap();
+        symlink(&elsewhere, bench.path("bundle/pid.new")).unwrap();
+        let command = bench.command(&["run", "--pid-file", "pid", &id]);
+        let (status, said) = text(&with_umask(umask, &command).output().unwrap());
+        assert_eq!(status, 0, "{said}");
+        let modes: Vec<_> = said.split_whitespace().collect();
+        assert_eq!(modes, ["666", "666", "755", "755", "755"], "{umask}");
+        assert_eq!(mode("deep"), 0o700);
+        assert_eq!(mode("deep/state"), 0o700);
+        assert_eq!(mode("bundle/pid"), 0o644);
+        assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "untouched");
+        bench.assert_nothing_left();
+        std::fs::remove_dir_all(bench.rootfs().join("new")).unwrap();
+        std::fs::remove_file(bench.path("bundle/pid")).unwrap();
+        std::fs::remove_dir_all(bench.path("deep")).unwrap();
+    }
 }

@@ -13,6 +13,8 @@ pub struct Bench {
     dir: tempfile::TempDir,
     pub config: Value,
     prefix: String,
+    /// The state directory, below the bench's own.
+    pub state: &'static str,
 }
 
 /// `None`, with a line that says so, where containers cannot be made; `cargo vm test` forbids that.
@@ -53,6 +55,7 @@ pub fn bench(name: &str) -> Option<Bench> {
         dir,
         config: config(),
         prefix,
+        state: "state",
     })
 }
 
@@ -114,7 +117,7 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orlop-runtime"));
         command
             .arg("--root")
-            .arg(self.path("state"))
+            .arg(self.path(self.state))
             .args(args)
             .current_dir(bundle);
         command.stdin(Stdio::null());
@@ -170,7 +173,7 @@ impl Bench {
 
     /// Nothing of this bench's is left: state, cgroups, processes, mounts.
     pub fn assert_nothing_left(&self) {
-        let left: Vec<_> = std::fs::read_dir(self.path("state"))
+        let left: Vec<_> = std::fs::read_dir(self.path(self.state))
             .map(|entries| entries.map(|e| e.unwrap().file_name()).collect())
             .unwrap_or_default();
         assert!(left.is_empty(), "state: {left:?}");
@@ -210,7 +213,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        for entry in std::fs::read_dir(self.path("state"))
+        for entry in std::fs::read_dir(self.path(self.state))
             .into_iter()
             .flatten()
             .flatten()
