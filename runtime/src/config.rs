@@ -162,6 +162,14 @@ fn check_linux(linux: &Linux) -> Result<()> {
         has_namespace(linux, LinuxNamespaceType::Mount),
         "namespaces: a container without a mount namespace of its own is not supported"
     );
+    // Joined, it would be rebuilt in place, under whoever lives in it: the host itself, perhaps.
+    ensure!(
+        !namespaces
+            .iter()
+            .any(|namespace| namespace.typ() == LinuxNamespaceType::Mount
+                && namespace.path().is_some()),
+        "namespaces: a path for the mount namespace is not supported; each container gets its own"
+    );
     let user = namespaces
         .iter()
         .find(|namespace| namespace.typ() == LinuxNamespaceType::User);
@@ -261,6 +269,11 @@ mod tests {
                 "/linux/namespaces",
                 json!([{"type": "pid"}]),
                 "mount namespace",
+            ),
+            (
+                "/linux/namespaces",
+                json!([{"type": "mount", "path": "/proc/1/ns/mnt"}]),
+                "gets its own",
             ),
             (
                 "/linux/namespaces",
