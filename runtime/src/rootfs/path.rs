@@ -5,7 +5,9 @@
 //! never looked up a second time. Written here rather than taken from a library because our
 //! kernels have openat2, which leaves little to write.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +16,8 @@ use rustix::io::Errno;
 
 /// How often a lookup that raced with a rename is tried again (openat2 says EAGAIN).
 const RETRIES: usize = 128;
+/// How many links that lead nowhere are walked on one path, as in the kernel.
+const LINKS: usize = 40;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -67,28 +71,61 @@ pub(crate) fn make(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<Owne
     }
 }
 
+/// Walks `path` and makes what is missing. A link that leads nowhere is walked in its turn: what
+/// it names is made, inside the root like all else.
 fn make_missing(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<OwnedFd> {
-    let names = names(path)?;
-    let mut parent = locate(root, Path::new("/"))?;
-    let mut walked = PathBuf::from("/");
-    for (index, name) in names.iter().enumerate() {
-        walked.push(name);
-        let last = index + 1 == names.len();
-        parent = match locate(root, &walked) {
-            Ok(fd) => fd,
+    let mut left = names(path)?;
+    left.reverse();
+    let top = Path::new("/");
+    let (mut parent, mut walked) = (locate(root, top)?, top.to_owned());
+    let mut links = 0;
+    while let Some(name) = left.pop() {
+        let above = walked.clone();
+        walked.push(&name);
+        match locate(root, &walked) {
+            Ok(fd) => parent = fd,
             Err(Errno::NOENT) => {
-                let as_file = last && kind == Kind::File;
-                make_one(&parent, name, as_file)
-                    .with_context(|| format!("{}: cannot be made", walked.display()))?
+                let as_file = left.is_empty() && kind == Kind::File;
+                let made = make_one(&parent, &name, as_file)
+                    .with_context(|| format!("{}: cannot be made", walked.display()))?;
+                if let Some(fd) = made {
+                    parent = fd;
+                    continue;
+                }
+                links += 1;
+                ensure!(links <= LINKS, explain(Errno::LOOP, &walked));
+                let target = link_target(&parent, &name)
+                    .with_context(|| format!("{}: cannot be made", walked.display()))?;
+                walked = above;
+                if target.is_absolute() {
+                    (parent, walked) = (locate(root, top)?, top.to_owned());
+                }
+                left.extend(parts(&target).rev());
             }
             Err(errno) => return Err(explain(errno, &walked)),
-        };
+        }
     }
     Ok(parent)
 }
 
-/// Makes `name` in `parent` and opens just that: a link somebody put there is an error.
-fn make_one(parent: &OwnedFd, name: &Path, as_file: bool) -> Result<OwnedFd> {
+fn link_target(parent: &OwnedFd, name: &Path) -> rustix::io::Result<PathBuf> {
+    let target = rustix::fs::readlinkat(parent, name, Vec::new())?;
+    Ok(OsString::from_vec(target.into_bytes()).into())
+}
+
+/// What a link's target leads over. What ".." means is for the kernel to say: the path up to
+/// there exists by then.
+fn parts(target: &Path) -> impl DoubleEndedIterator<Item = PathBuf> {
+    let parts = target.components().filter_map(|part| match part {
+        Component::Normal(_) | Component::ParentDir => Some(PathBuf::from(part.as_os_str())),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    parts.collect::<Vec<_>>().into_iter()
+}
+
+/// Makes `name` in `parent` and opens just that; `None` when something is there already, which
+/// can only be a link that leads nowhere.
+fn make_one(parent: &OwnedFd, name: &Path, as_file: bool) -> Result<Option<OwnedFd>> {
     let made = if as_file {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
@@ -98,7 +135,7 @@ fn make_one(parent: &OwnedFd, name: &Path, as_file: bool) -> Result<OwnedFd> {
     };
     match made {
         Ok(()) => {}
-        Err(Errno::EXIST) => bail!("a link that leads nowhere is in its place"),
+        Err(Errno::EXIST) => return Ok(None),
         Err(Errno::ROFS) => {
             bail!("the root file system is read-only here; make the mount point in the image")
         }
@@ -106,13 +143,8 @@ fn make_one(parent: &OwnedFd, name: &Path, as_file: bool) -> Result<OwnedFd> {
     }
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat2(
-        parent,
-        name,
-        flags,
-        Mode::empty(),
-        resolve,
-    )?)
+    let made = rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve)?;
+    Ok(Some(made))
 }
 
 /// The names in an absolute path; "." is dropped and ".." refused.
@@ -175,6 +207,11 @@ mod tests {
         symlink("/real", root.join("link")).unwrap();
         symlink("../../..", root.join("a/up")).unwrap();
         symlink("/nowhere", root.join("dangling")).unwrap();
+        symlink("../run/resolve/stub", root.join("etc/resolv.conf")).unwrap();
+        symlink("../../../../far/../gone", root.join("real/out")).unwrap();
+        symlink("dangling/deeper", root.join("twice")).unwrap();
+        symlink("/proc/gone", root.join("special")).unwrap();
+        symlink("self", root.join("self")).unwrap();
         symlink("/real", root.join("proc")).unwrap();
         let fd = rustix::fs::open(&root, OFlags::PATH, Mode::empty()).unwrap();
         (outer, fd)
@@ -189,7 +226,12 @@ mod tests {
             ("/link/x", Kind::Directory, Ok("root/real/x")),
             ("/a/up/escaped", Kind::Directory, Ok("root/escaped")),
             ("/../out", Kind::Directory, Err("\"..\"")),
-            ("/dangling", Kind::Directory, Err("leads nowhere")),
+            ("/etc/resolv.conf", Kind::File, Ok("root/run/resolve/stub")),
+            ("/link/out", Kind::Directory, Ok("root/gone")),
+            ("/twice/x", Kind::Directory, Ok("root/nowhere/deeper/x")),
+            ("/dangling", Kind::Directory, Ok("root/nowhere")),
+            ("/special", Kind::Directory, Err("real directories")),
+            ("/self", Kind::Directory, Err("too many")),
             ("/proc", Kind::Directory, Err("real directories")),
             ("/proc/self", Kind::Directory, Err("real directories")),
             ("/file", Kind::Directory, Err("not a directory")),
