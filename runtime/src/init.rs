@@ -150,6 +150,7 @@ fn enter_root(birth: &mut Birth<'_>) -> Result<()> {
         linux: &birth.bundle.linux,
         read_only: birth.bundle.root.readonly().unwrap_or(false),
         namespaces: birth.namespaces.all,
+        cwd: birth.bundle.process.cwd(),
         console: birth.console.as_ref(),
     };
     enter(prepared, &layout)

@@ -29,6 +29,8 @@ pub(crate) struct Layout<'c> {
     pub(crate) read_only: bool,
     /// Flags of the namespaces that are the container's own.
     pub(crate) namespaces: i32,
+    /// Where the process starts.
+    pub(crate) cwd: &'c Path,
     /// Where the terminal goes, if there is one.
     pub(crate) console: Option<&'c Console>,
 }
@@ -55,6 +57,8 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
     if let Some(console) = layout.console {
         console.open_in(&root).context("terminal")?;
     }
+    // An image need not have it. If it cannot be made, entering it says what is wrong with it.
+    let _ = make(root.as_fd(), layout.cwd, Kind::Directory);
     let mut masks = Masks::new(prepared.null);
     for path in linux.masked_paths().iter().flatten() {
         masks.mask(&root, path)?;

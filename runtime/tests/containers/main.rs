@@ -291,7 +291,7 @@ fn a_failed_create_leaves_nothing() {
             "no such file in the container",
         ),
         ("/process/args", json!(["sh\u{0}"]), "NUL"),
-        ("/process/cwd", json!("/nowhere"), "no such directory"),
+        ("/process/cwd", json!("/proc/no"), "no such directory"),
         ("/root/path", json!("elsewhere"), "elsewhere"),
         ("/mounts/0/type", json!("nofs"), "mount"),
         ("/mounts/2/options", json!(["bogus=1"]), "bogus"),

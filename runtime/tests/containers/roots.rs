@@ -98,3 +98,16 @@ fn bind_mounts() {
         "id-mapped back"
     );
 }
+
+/// As an image's WORKDIR may name one; a root that stays read-only is no hindrance.
+#[test]
+fn a_missing_working_directory_is_made() {
+    let Some(mut bench) = bench("cwd") else {
+        return;
+    };
+    bench.config["root"]["readonly"] = json!(true);
+    bench.config["process"]["cwd"] = json!("/srv/app");
+    let (status, said) = bench.sh("pwd; stat -c %a:%u . /srv");
+    assert_eq!((status, &*said), (0, "/srv/app\n755:0\n755:0\n"));
+    bench.assert_nothing_left();
+}
