@@ -1,7 +1,7 @@
 //! Reads a bundle's config.json and refuses, by name, what this runtime would not carry out.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{
@@ -88,6 +88,14 @@ fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
         ensure!(
             mount.destination().is_absolute(),
             "mounts[{index}]: destination {:?} is not an absolute path",
+            mount.destination()
+        );
+        ensure!(
+            !mount
+                .destination()
+                .components()
+                .any(|part| part == Component::ParentDir),
+            "mounts[{index}]: \"..\" in the destination {:?}",
             mount.destination()
         );
         ensure!(
@@ -260,28 +268,25 @@ mod tests {
     #[test]
     fn what_is_taken_and_what_is_refused() {
         assert_eq!(verdict(&base()), "ok");
+        let kinds = "/linux/namespaces";
         let cases: &[(&str, Value, &str)] = &[
             ("/ociVersion", json!("2.0"), "reads 1.x"),
             ("/process", Value::Null, "\"process\" is missing"),
             ("/process/args", json!([]), "no program is named"),
             ("/process/cwd", json!("tmp"), "not an absolute path"),
+            (kinds, json!([{"type": "pid"}]), "mount namespace"),
             (
-                "/linux/namespaces",
-                json!([{"type": "pid"}]),
-                "mount namespace",
-            ),
-            (
-                "/linux/namespaces",
+                kinds,
                 json!([{"type": "mount", "path": "/proc/1/ns/mnt"}]),
                 "gets its own",
             ),
             (
-                "/linux/namespaces",
+                kinds,
                 json!([{"type": "mount"}, {"type": "mount"}]),
                 "given twice",
             ),
             (
-                "/linux/namespaces",
+                kinds,
                 json!([{"type": "mount"}, {"type": "user"}]),
                 "needs uidMappings",
             ),
@@ -302,6 +307,12 @@ mod tests {
                 "hooks",
             ),
             ("", "mounts", json!([{"destination": "data"}]), "mounts[0]"),
+            (
+                "",
+                "mounts",
+                json!([{"destination": "/a/../proc"}]),
+                "mounts[0]",
+            ),
             (
                 "/process",
                 "apparmorProfile",

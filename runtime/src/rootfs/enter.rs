@@ -7,10 +7,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::Linux;
 use orlop_sys::mount::{Attributes, PRIVATE, SLAVE, attach, clone_tree, set_attributes};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
@@ -84,6 +84,11 @@ fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<()> {
         Source::Dev { .. } | Source::FileSystem { .. } => Kind::Directory,
     };
     let target = make(root.as_fd(), &mount.destination, kind)?;
+    // What may be mounted below /proc by that name was checked; a link there goes round that.
+    ensure!(
+        mount.destination.starts_with("/proc") || fstatfs(&target)?.f_type != PROC_SUPER_MAGIC,
+        "a link in the image leads to /proc, where only the kernel's own files may be"
+    );
     match &mount.source {
         Source::Tree { tree, .. } | Source::Dev { tree } => attach(tree, &target)?,
         Source::FileSystem { name } => attach(file_system(name, mount)?, &target)?,

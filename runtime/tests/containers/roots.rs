@@ -1,5 +1,7 @@
 //! What a container's root is made of: mounts, their targets, and what is hidden.
 
+use std::os::unix::fs::symlink;
+
 use serde_json::json;
 
 use crate::support::bench;
@@ -109,5 +111,63 @@ fn a_missing_working_directory_is_made() {
     bench.config["process"]["cwd"] = json!("/srv/app");
     let (status, said) = bench.sh("pwd; stat -c %a:%u . /srv");
     assert_eq!((status, &*said), (0, "/srv/app\n755:0\n755:0\n"));
+    bench.assert_nothing_left();
+}
+
+/// Else the container would have files of its image's making where it expects the kernel's.
+#[test]
+fn no_link_leads_a_mount_to_proc() {
+    let Some(mut bench) = bench("proc") else {
+        return;
+    };
+    let volume = bench.path("volume");
+    std::fs::create_dir(&volume).unwrap();
+    std::fs::write(volume.join("file"), "").unwrap();
+    for (link, target) in [
+        ("data", "/proc"),
+        ("file", "/proc/version"),
+        ("dir", "proc/sys"),
+    ] {
+        symlink(target, bench.rootfs().join(link)).unwrap();
+    }
+    let base = bench.config["mounts"].as_array().unwrap().clone();
+    for (destination, source) in [
+        ("/data", volume.clone()),
+        ("/dir", volume.clone()),
+        ("/file", volume.join("file")),
+        ("/data/version", volume.join("file")),
+    ] {
+        let mut mounts = base.clone();
+        mounts.push(json!({"destination": destination, "source": source, "options": ["bind"]}));
+        bench.config["mounts"] = json!(mounts);
+        let (status, said) = bench.run();
+        let refused = status == 1 && said.contains("leads to /proc");
+        assert!(refused, "{destination}: {status} {said}");
+    }
+    // A file that stands in for one of the kernel's is mounted by name.
+    let mut mounts = base.clone();
+    let source = volume.join("file");
+    mounts.push(json!({"destination": "/proc/uptime", "source": source, "options": ["bind"]}));
+    bench.config["mounts"] = json!(mounts);
+    assert_eq!(bench.sh("wc -c < /proc/uptime"), (0, "0\n".into()));
+    bench.assert_nothing_left();
+}
+
+/// As images of systems with systemd-resolved have it.
+#[test]
+fn a_file_is_mounted_behind_a_link_that_leads_nowhere() {
+    let Some(mut bench) = bench("link") else {
+        return;
+    };
+    let source = bench.path("resolv.conf");
+    std::fs::write(&source, "nameserver 192.0.2.1\n").unwrap();
+    let link = bench.rootfs().join("etc/resolv.conf");
+    symlink("../run/systemd/resolve/stub-resolv.conf", link).unwrap();
+    let mounts = bench.config["mounts"].as_array_mut().unwrap();
+    mounts.push(json!({
+        "destination": "/etc/resolv.conf", "source": source, "options": ["bind", "ro"]
+    }));
+    let (status, said) = bench.sh("cat /etc/resolv.conf");
+    assert_eq!((status, &*said), (0, "nameserver 192.0.2.1\n"));
     bench.assert_nothing_left();
 }
