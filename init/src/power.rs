@@ -133,7 +133,7 @@ fn lasting(mountinfo: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(600);
+    const LONG: Duration = Duration::from_secs(60);
 
     #[test]
     fn the_watchdog_is_fed_while_the_disks_are_slow() {
