@@ -61,7 +61,11 @@ impl Extension {
             }
             key => {
                 if let Some(name) = key.strip_prefix(XATTR) {
-                    self.xattrs.insert(name.to_vec(), value.to_vec());
+                    if value.is_empty() {
+                        self.xattrs.remove(name);
+                    } else {
+                        self.xattrs.insert(name.to_vec(), value.to_vec());
+                    }
                 }
             }
         }
@@ -121,6 +125,26 @@ mod tests {
             extension.xattrs[&b"security.capability"[..]],
             b"\x01\0\n\n=\0"
         );
+    }
+
+    #[test]
+    fn an_empty_value_takes_the_key_back() {
+        let mut extension = Extension::default();
+        let mut bytes = Vec::new();
+        for (key, value) in [
+            (&b"path"[..], &b"a"[..]),
+            (b"SCHILY.xattr.user.a", b"1"),
+            (b"SCHILY.xattr.user.b", b"2"),
+            (b"path", b""),
+            (b"SCHILY.xattr.user.a", b""),
+            (b"SCHILY.xattr.user.never", b""),
+        ] {
+            encode(key, value, &mut bytes);
+        }
+        extension.read(&bytes).unwrap();
+        assert_eq!(extension.path, None);
+        let names: Vec<_> = extension.xattrs.keys().map(Vec::as_slice).collect();
+        assert_eq!(names, [b"user.b"]);
     }
 
     #[test]
