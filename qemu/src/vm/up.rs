@@ -1,5 +1,6 @@
 //! `cargo vm up`: from a checkout to a page in the browser.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -14,8 +15,13 @@ use crate::guest::{API_PORT, Guest};
 use crate::machine::{self, Config, Firmware, Forward};
 use crate::{accel, build, debian, paths};
 
-/// How long the containers may take to become healthy; TCG on a busy machine is slow.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(240);
+/// How long nothing new may happen while the host boots and its containers
+/// become healthy. How long they may take in all depends on the machine.
+const NEWS_WITHIN: Duration = Duration::from_secs(240);
+
+/// What counts as new, at the most: a host that fails in the same way for ever
+/// also does so in ever new words.
+const NEWS_MAX: usize = 2000;
 
 /// The disk's size in the guest, larger than the image so that the state
 /// partition grows at first boot as it would on a real machine.
@@ -191,6 +197,7 @@ fn wait_until_healthy(guest: &mut Guest, interrupted: &mpsc::Receiver<()>) -> Re
     )?);
     bar.enable_steady_tick(Duration::from_millis(120));
     let mut trusted = false;
+    let mut news = News::new(started);
     loop {
         if interrupted.try_recv().is_ok() {
             bail!("interrupted while booting; the guest was switched off");
@@ -201,14 +208,16 @@ fn wait_until_healthy(guest: &mut Guest, interrupted: &mpsc::Receiver<()>) -> Re
                 guest.machine().console().tail(30)
             );
         }
-        if started.elapsed() > HEALTHY_WITHIN {
+        let line = guest.machine().console().tail(1);
+        if news.is_over(&line, Instant::now()) {
             bail!(
-                "the containers were not healthy within {} s; the console's end:\n{}",
-                HEALTHY_WITHIN.as_secs(),
+                "the containers are not healthy after {} s, and nothing new happens; \
+                 the console's end:\n{}",
+                started.elapsed().as_secs(),
                 guest.machine().console().tail(40)
             );
         }
-        bar.set_message(guest.machine().console().tail(1));
+        bar.set_message(line);
         if !trusted {
             trusted = guest.trust(Duration::ZERO).is_ok();
         } else if let Ok(units) = guest.operator().units()
@@ -222,6 +231,30 @@ fn wait_until_healthy(guest: &mut Guest, interrupted: &mpsc::Receiver<()>) -> Re
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Whether there is still something to wait for.
+struct News {
+    heard: BTreeSet<String>,
+    last: Instant,
+}
+
+impl News {
+    fn new(now: Instant) -> News {
+        News {
+            heard: BTreeSet::new(),
+            last: now,
+        }
+    }
+
+    /// Takes in the console's last line: whether the last one that was not there
+    /// before is too long ago.
+    fn is_over(&mut self, line: &str, now: Instant) -> bool {
+        if self.heard.len() < NEWS_MAX && self.heard.insert(line.to_owned()) {
+            self.last = now;
+        }
+        now.duration_since(self.last) > NEWS_WITHIN
     }
 }
 
@@ -268,5 +301,38 @@ fn wait_for_end(
             println!("\nShutting down ...");
             return down::shut_down(running);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{NEWS_MAX, NEWS_WITHIN, News};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_slow_boot_is_waited_for_and_a_silent_one_is_not() {
+        let mut now = Instant::now();
+        let mut news = News::new(now);
+        for step in 0..100 {
+            now += NEWS_WITHIN;
+            assert!(!news.is_over(&format!("step {step}"), now));
+        }
+        assert!(!news.is_over("step 99", now + NEWS_WITHIN));
+        assert!(news.is_over("step 99", now + NEWS_WITHIN + SECOND));
+        assert!(news.is_over("step 7", now + NEWS_WITHIN + SECOND), "again");
+    }
+
+    #[test]
+    fn endless_news_come_to_an_end() {
+        let mut now = Instant::now();
+        let mut news = News::new(now);
+        for step in 0..NEWS_MAX {
+            now += SECOND;
+            assert!(!news.is_over(&format!("boot {step}"), now));
+        }
+        assert!(news.is_over("one more", now + NEWS_WITHIN + SECOND));
     }
 }
