@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use orlop_control::client::ExecFrame;
-use orlop_control::types::{ExecRequest, HealthState, LogStream, UnitState};
+use orlop_control::types::{ExecRequest, HealthState, LogStream, UnitFile, UnitState};
 use orlop_handover::{FromInit, ToInit};
 use support::{IMAGE, TestHost, alone, make_store, possible};
 
@@ -404,4 +404,39 @@ fn images_without_a_name_go_once_no_container_runs_from_them() {
     host.until("removed", || host.unit("stay").is_none());
     host.kill_manager();
     host.until("the image is deleted", || !image.exists());
+}
+
+#[test]
+fn what_is_accepted_but_not_in_force_is_said_and_follows() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    host.until("a manager", || {
+        host.runtime.block_on(host.client.status()).is_ok()
+    });
+    let obstacle = host.dir.join("etc/orlop/units/web.toml");
+    std::fs::create_dir_all(obstacle.join("full")).unwrap();
+    let files = ["db", "web"].map(|name| UnitFile {
+        name: name.to_owned(),
+        content: unit("exec busybox sleep 1000000", ""),
+    });
+    let report = host
+        .runtime
+        .block_on(host.client.apply(files.to_vec(), false))
+        .unwrap();
+    let warning = report.warnings[0].to_string();
+    assert!(warning.contains("not all in force yet"), "{warning}");
+    let warned = || {
+        let status = host.runtime.block_on(host.client.status()).unwrap();
+        let mut warnings = status.warnings.iter();
+        warnings.any(|warning| warning.contains("not all unit files"))
+    };
+    assert!(warned());
+    std::fs::remove_dir_all(&obstacle).unwrap();
+    for name in ["db", "web"] {
+        host.wait_unit(name, "runs", |unit| unit.state == UnitState::Running);
+    }
+    assert!(!warned());
 }

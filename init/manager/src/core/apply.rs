@@ -6,7 +6,7 @@
 //! its place, is done again at the next start until it is done.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Result, Write};
+use std::io::{Error, Result, Write};
 use std::path::{Path, PathBuf};
 
 use orlop_control::types::UnitFile;
@@ -25,8 +25,17 @@ fn units(etc: &Path) -> PathBuf {
     etc.join("units")
 }
 
+/// What came of files that are accepted for good.
+#[derive(Debug)]
+pub enum Committed {
+    /// All are in their place.
+    InForce,
+    /// Something stood in the way; [`recover`] finishes it.
+    Unfinished(Error),
+}
+
 /// Writes the files, lastingly. After an error nothing has changed.
-pub fn commit(etc: &Path, files: &[UnitFile]) -> Result<()> {
+pub fn commit(etc: &Path, files: &[UnitFile]) -> Result<Committed> {
     recover(etc)?;
     let stage = stage(etc, files).and_then(|()| {
         std::fs::rename(staged(etc), committed(etc))?;
@@ -36,9 +45,15 @@ pub fn commit(etc: &Path, files: &[UnitFile]) -> Result<()> {
         let _ = std::fs::remove_dir_all(staged(etc));
         // The rename came through and only its sync failed: take it back.
         let _ = std::fs::remove_dir_all(committed(etc));
-        return Err(error);
+        return match committed(etc).exists() {
+            true => Ok(Committed::Unfinished(error)),
+            false => Err(error),
+        };
     }
-    roll_forward(etc)
+    Ok(match roll_forward(etc) {
+        Ok(()) => Committed::InForce,
+        Err(error) => Committed::Unfinished(error),
+    })
 }
 
 fn stage(etc: &Path, files: &[UnitFile]) -> Result<()> {
@@ -109,8 +124,10 @@ mod tests {
     #[test]
     fn files_come_and_are_replaced() {
         let etc = tempfile::tempdir().unwrap();
-        commit(etc.path(), &[file("a", "1"), file("b", "2")]).unwrap();
-        commit(etc.path(), &[file("a", "3")]).unwrap();
+        for files in [&[file("a", "1"), file("b", "2")][..], &[file("a", "3")]] {
+            let committed = commit(etc.path(), files).unwrap();
+            assert!(matches!(committed, Committed::InForce));
+        }
         assert_eq!(read(etc.path()), ["2", "3"]);
     }
 
@@ -136,6 +153,22 @@ mod tests {
             assert_eq!(read(etc), [expected, expected], "step {step}");
             assert!(!staged(etc).exists() && !committed(etc).exists());
         }
+    }
+
+    #[test]
+    fn what_is_accepted_is_finished_later_when_something_is_in_the_way() {
+        let etc = tempfile::tempdir().unwrap();
+        let etc = etc.path();
+        let obstacle = units(etc).join("a.toml");
+        std::fs::create_dir_all(obstacle.join("full")).unwrap();
+        let committed = commit(etc, &[file("a", "new"), file("b", "new")]).unwrap();
+        assert!(matches!(committed, Committed::Unfinished(_)));
+        // Nothing else is accepted before.
+        assert!(commit(etc, &[file("c", "new")]).is_err());
+        assert!(recover(etc).is_err());
+        std::fs::remove_dir_all(&obstacle).unwrap();
+        recover(etc).unwrap();
+        assert_eq!(read(etc), ["new", "new"]);
     }
 
     #[test]

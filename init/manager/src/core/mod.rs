@@ -9,6 +9,7 @@ pub mod definitions;
 mod entry;
 pub mod exits;
 mod fileless;
+mod files;
 mod images;
 mod operations;
 pub mod owner;

@@ -111,6 +111,8 @@ impl Owner {
             Report::Cleaned(unit, id, result) => self.cleaned(&unit, &id, result),
             Report::Forgotten(unit, result) => self.forgotten(&unit, result),
             Report::Health(unit, id, health, said) => self.health(&unit, &id, health, said),
+            Report::Applied(result, report, reply) => self.applied(result, report, reply),
+            Report::Finished(result) => self.finished_apply(&result),
             Report::Loaded(references) => self.loaded(references),
         }
     }

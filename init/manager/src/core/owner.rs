@@ -10,19 +10,21 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use orlop_control::types::{Event as Happened, EventKind, HealthState};
+use orlop_control::types::{ApplyReport, Event as Happened, EventKind, HealthState};
 use orlop_handover::{FromInit, ToInit};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::apply::Committed;
 use super::entry::Entry;
 use super::exits::{Recorded, Unrecorded};
 use super::fileless::Removed;
+use super::files::Files;
 use super::record::{self, Record};
 use super::state::{Action, Event, State, step};
 use super::stopping::Stopping;
 use crate::container::Tools;
 use crate::container::runtime::Found;
-use crate::handle::Request;
+use crate::handle::{Reply, Request};
 use crate::host::Host;
 use crate::init_link::{Incoming, Outbox};
 
@@ -55,6 +57,10 @@ pub(super) enum Report {
     Forgotten(String, std::io::Result<()>),
     /// A probe's result changed a container's health.
     Health(String, String, HealthState, Option<String>),
+    /// Unit files were written, or not.
+    Applied(std::io::Result<Committed>, ApplyReport, Reply<ApplyReport>),
+    /// What an apply left to do was tried again.
+    Finished(std::io::Result<()>),
     /// An image came into the store.
     Loaded(Vec<String>),
 }
@@ -96,6 +102,8 @@ pub struct Owner {
     pub(super) keeping: HashMap<String, Keeping>,
     /// What PID 1 kept over from an earlier manager.
     pub(super) kept: HashMap<String, Vec<OwnedFd>>,
+    /// What is under way with the unit files.
+    pub(super) files: Files,
     /// The units that are to go for good.
     pub(super) removed: Removed,
     /// Why the unit directories could not be read the last time.
@@ -137,6 +145,7 @@ impl Owner {
             unrecorded: Unrecorded::default(),
             keeping: HashMap::new(),
             kept: HashMap::new(),
+            files: Files::default(),
             removed,
             unreadable: None,
             dir_warnings: Vec::new(),
@@ -174,7 +183,8 @@ impl Owner {
     /// When files that are gone are to be looked for again.
     fn file_due(&self) -> Option<u64> {
         // Otherwise they are looked for when they can be.
-        let follows = self.stopping.is_none() && self.unreadable.is_none();
+        let readable = self.unreadable.is_none() && self.files.settled();
+        let follows = self.stopping.is_none() && readable;
         let units = self.units.values().filter(|_| follows);
         units.filter_map(|entry| entry.fileless?.due()).min()
     }

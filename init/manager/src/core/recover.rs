@@ -32,7 +32,7 @@ impl Owner {
     ) -> anyhow::Result<()> {
         let exits = self.listen(from_init).await?;
         if let Err(error) = super::apply::recover(&self.tools.paths.etc()) {
-            tracing::error!("an interrupted apply cannot be finished: {error}");
+            self.files.unfinished(&error);
         }
         let records = record::load(&self.tools.paths.unit_records())?;
         for (name, record) in records {
@@ -314,6 +314,7 @@ impl Owner {
         if self.unreadable.is_some() {
             self.reload();
         }
+        self.finish_apply();
         for name in self.names_where(|_, entry| entry.lacks_collector()) {
             self.resume_collecting(&name);
         }

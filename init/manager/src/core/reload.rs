@@ -12,7 +12,7 @@ use super::state::Event;
 impl Owner {
     /// Reads the unit directories again and has the units follow.
     pub(super) fn reload(&mut self) {
-        if self.stopping.is_some() {
+        if self.stopping.is_some() || !self.files.settled() {
             return;
         }
         let found = match definitions::read(&self.tools.paths.unit_dirs()) {

@@ -1,16 +1,12 @@
 //! What the interfaces ask for.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
+use std::collections::BTreeSet;
 
 use orlop_control::types::{
-    ApiError, ApplyReport, Change, Desired, EventKind, LastExit, ShutdownMode, UnitChange,
-    UnitCounts, UnitFile, UnitState, UnitStatus,
+    ApiError, Desired, EventKind, LastExit, ShutdownMode, UnitCounts, UnitState, UnitStatus,
 };
 use orlop_handover::ToInit;
-use orlop_unit::UnitName;
 
-use super::definitions::{self, Declarations, Declared, Definition};
 use super::entry::{diagnostic, last_exit};
 use super::owner::{Owner, now_ms};
 use super::state::{Event, State};
@@ -18,12 +14,12 @@ use crate::exec::ExecTarget;
 use crate::handle::Request;
 use crate::logs::LogSource;
 
-/// The most files of one apply.
-const APPLY_MAX: usize = 256;
-
 impl Owner {
     /// Answers one request. A caller that went away is no error.
     pub(super) fn answer(&mut self, request: Request) {
+        let Some(request) = self.after_files(request) else {
+            return;
+        };
         match request {
             Request::Units(reply) => {
                 let names: Vec<String> = self.units.keys().cloned().collect();
@@ -39,9 +35,7 @@ impl Owner {
             Request::Restart(name, reply) => {
                 let _ = reply.send(self.restart(&name));
             }
-            Request::Apply(files, dry_run, reply) => {
-                let _ = reply.send(self.apply(&files, dry_run));
-            }
+            Request::Apply(files, dry_run, reply) => self.apply(files, dry_run, reply),
             Request::Remove(name, reply) => {
                 let _ = reply.send(self.remove(&name));
             }
@@ -147,121 +141,6 @@ impl Owner {
         self.status_of(name)
     }
 
-    fn apply(&mut self, files: &[UnitFile], dry_run: bool) -> Result<ApplyReport, ApiError> {
-        if self.stopping.is_some() {
-            return Err(ApiError::unavailable("the host is going down"));
-        }
-        check_request(files)?;
-        let (mut report, declarations) = self.would_be(files)?;
-        drop(declarations);
-        report.dry_run = dry_run;
-        if dry_run {
-            return Ok(report);
-        }
-        super::apply::commit(&self.tools.paths.etc(), files).map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                    ApiError::no_space("no space for the unit files; nothing changed")
-                }
-                _ => ApiError::internal(format!("the unit files cannot be kept: {error}")),
-            }
-        })?;
-        self.reload();
-        Ok(report)
-    }
-
-    /// What the unit set would be with these files, if that is a good one.
-    fn would_be(&self, files: &[UnitFile]) -> Result<(ApplyReport, Declarations), ApiError> {
-        let paths = &self.tools.paths;
-        let found = definitions::read(&paths.unit_dirs()).map_err(|error| {
-            ApiError::internal(format!("the unit files cannot be read: {error}"))
-        })?;
-        let mut declared = found.units;
-        let before = self.checked(declared.clone());
-        let mut report = ApplyReport::default();
-        let mut findings = Vec::new();
-        for file in files {
-            let source = paths.lasting_units().join(format!("{}.toml", file.name));
-            let passing = paths.passing_units().join(format!("{}.toml", file.name));
-            if passing.symlink_metadata().is_ok() {
-                return Err(ApiError::conflict(format!(
-                    "{} hides what would be applied",
-                    passing.display()
-                ))
-                .with_help("it lasts until the next boot; remove it first with `orlop rm`"));
-            }
-            let change = match declared.get(&file.name) {
-                None => Change::Added,
-                Some(Declared::Good(old)) if *old.text == *file.content => Change::Unchanged,
-                Some(Declared::Good(_) | Declared::Bad(_, _)) => Change::Changed,
-            };
-            report.units.push(UnitChange {
-                name: file.name.clone(),
-                change,
-            });
-            match Definition::parse(&source, file.content.as_bytes()) {
-                Ok(definition) => {
-                    declared.insert(file.name.clone(), Declared::Good(definition));
-                }
-                Err(problems) => findings.extend(problems),
-            }
-        }
-        if findings.is_empty() {
-            let after = self.checked(declared.clone());
-            findings = new_problems(files, &before, &after);
-        }
-        if !findings.is_empty() {
-            let mut shown: Vec<_> = findings.iter().map(diagnostic).collect();
-            // The sender knows its files by their names.
-            let dir = format!("{}/", paths.lasting_units().display());
-            for finding in &mut shown {
-                if let Some(name) = finding.file.strip_prefix(&dir) {
-                    finding.file = name.to_owned();
-                }
-            }
-            return Err(ApiError::rejected(shown));
-        }
-        Ok((report, declared))
-    }
-
-    fn checked(&self, mut declared: Declarations) -> Declarations {
-        let ports = self.host.ports();
-        definitions::check(&mut declared, &BTreeMap::new(), BTreeSet::new(), ports);
-        declared
-    }
-
-    fn remove(&mut self, name: &str) -> Result<(), ApiError> {
-        let paths = &self.tools.paths;
-        let file = format!("{name}.toml");
-        let valid = UnitName::from_str(name).is_ok() || self.units.contains_key(name);
-        let places = [paths.passing_units(), paths.lasting_units()];
-        let place = places
-            .iter()
-            .map(|dir| dir.join(&file))
-            .find(|path| valid && path.symlink_metadata().is_ok());
-        let known = self.units.get(name);
-        let fileless = known.is_some_and(|entry| entry.fileless.is_some());
-        if place.is_none() && !fileless {
-            return Err(match known {
-                Some(_) => ApiError::conflict(format!("unit {name:?} is part of the host image"))
-                    .with_help(
-                        "stop it with `orlop stop`, or apply a file of that name with \
-                         `enabled = false`",
-                    ),
-                None => ApiError::unit_not_found(name),
-            });
-        }
-        self.removed
-            .mark(name)
-            .and_then(|()| place.as_deref().map_or(Ok(()), super::apply::remove))
-            .map_err(|error| {
-                self.removed.clear(name);
-                ApiError::internal(format!("unit {name:?} cannot be removed: {error}"))
-            })?;
-        self.reload();
-        Ok(())
-    }
-
     fn counts(&self) -> UnitCounts {
         let mut counts = UnitCounts::default();
         for entry in self.units.values() {
@@ -287,6 +166,7 @@ impl Owner {
     fn warn(&self, warnings: &mut Vec<String>) {
         warnings.extend(self.unreadable.clone());
         warnings.extend(self.dir_warnings.iter().cloned());
+        warnings.extend(self.files.warning());
         warnings.extend(self.unrecorded.warning());
         for (name, entry) in &self.units {
             let dropped = *entry.dropped.borrow();
@@ -347,48 +227,4 @@ impl Owner {
         };
         self.init.say(ToInit::Shutdown { mode }, Vec::new());
     }
-}
-
-fn check_request(files: &[UnitFile]) -> Result<(), ApiError> {
-    if files.is_empty() {
-        return Err(ApiError::invalid("no unit files given"));
-    }
-    if files.len() > APPLY_MAX {
-        return Err(ApiError::invalid(format!(
-            "{} unit files in one request; the limit is {APPLY_MAX}",
-            files.len()
-        )));
-    }
-    let mut names = BTreeSet::new();
-    for file in files {
-        if let Err(expected) = UnitName::from_str(&file.name) {
-            return Err(ApiError::invalid(format!(
-                "{:?} cannot name a unit: {expected}",
-                file.name
-            )));
-        }
-        if !names.insert(&file.name) {
-            return Err(ApiError::invalid(format!("{:?} is given twice", file.name)));
-        }
-    }
-    Ok(())
-}
-
-/// What is wrong with the applied units, and with units that were well before.
-fn new_problems(
-    files: &[UnitFile],
-    before: &Declarations,
-    after: &Declarations,
-) -> Vec<orlop_unit::Diagnostic> {
-    let applied = |name: &str| files.iter().any(|file| file.name == name);
-    let was_bad = |name: &str| matches!(before.get(name), Some(Declared::Bad(_, _)));
-    let mut findings = Vec::new();
-    for (name, declared) in after {
-        if let Declared::Bad(_, problems) = declared
-            && (applied(name) || !was_bad(name))
-        {
-            findings.extend(problems.iter().cloned());
-        }
-    }
-    findings
 }
