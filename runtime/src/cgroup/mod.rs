@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::{Linux, LinuxResources};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -33,7 +33,7 @@ pub(crate) struct Cgroup {
     path: PathBuf,
     fd: OwnedFd,
     /// The first directory that we made on the way, the cgroup itself if none above.
-    made_from: Option<PathBuf>,
+    made_from: PathBuf,
     keep: bool,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn create(linux: &Linux, id: &str) -> Result<Option<Cgroup>> {
         return Ok(None);
     };
     let path = path_below(mount, linux.cgroups_path().as_deref(), id)?;
-    let made_from = make(&path)?;
+    let made_from = make_new(&path)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(&path, flags, Mode::empty()).with_context(|| describe(&path))?;
     let cgroup = Cgroup {
@@ -63,7 +63,6 @@ pub(crate) fn create(linux: &Linux, id: &str) -> Result<Option<Cgroup>> {
         made_from,
         keep: false,
     };
-    cgroup.check_unused()?;
     enable_controllers(mount, &cgroup.path, &writes)?;
     for write in &writes {
         cgroup.write(write)?;
@@ -88,6 +87,28 @@ fn path_below(mount: &Path, asked: Option<&Path>, id: &str) -> Result<PathBuf> {
         "linux.cgroupsPath {asked:?}: neither \"..\" nor the root cgroup is allowed"
     );
     Ok(mount.join(below))
+}
+
+/// Makes the cgroup. What another container left in its place goes first: its limits and its
+/// device program would hold on, unseen.
+fn make_new(path: &Path) -> Result<PathBuf> {
+    if let Some(made_from) = make(path)? {
+        return Ok(made_from);
+    }
+    check_unused(path)?;
+    remove(path)?;
+    make(path)?.with_context(|| format!("{}: somebody else made it just now", describe(path)))
+}
+
+/// An old cgroup may go only if nothing lives in it.
+fn check_unused(path: &Path) -> Result<()> {
+    let events = std::fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
+    ensure!(
+        !events.lines().any(|line| line == "populated 1"),
+        "{}: processes live in it; is the container still running?",
+        describe(path)
+    );
+    Ok(())
 }
 
 /// Makes the directories that are missing and returns the topmost of them.
@@ -171,25 +192,6 @@ impl Cgroup {
         })
     }
 
-    /// An old cgroup may be used again only if nothing lives in it and it is not frozen.
-    fn check_unused(&self) -> Result<()> {
-        let events = std::fs::read_to_string(self.path.join("cgroup.events")).unwrap_or_default();
-        for line in events.lines() {
-            match line {
-                "populated 1" => bail!(
-                    "{}: processes live in it; is the container still running?",
-                    describe(&self.path)
-                ),
-                "frozen 1" => bail!(
-                    "{}: is frozen; write 0 to its cgroup.freeze",
-                    describe(&self.path)
-                ),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     fn write(&self, write: &Write) -> Result<()> {
         let file = rustix::fs::openat(
             &self.fd,
@@ -244,14 +246,14 @@ impl AsFd for Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let Some(made_from) = self.made_from.as_ref().filter(|_| !self.keep) else {
+        if self.keep {
             return;
-        };
+        }
         // Best effort in an error path: the error that led here is what gets reported.
         for dir in self
             .path
             .ancestors()
-            .take_while(|dir| dir.starts_with(made_from))
+            .take_while(|dir| dir.starts_with(&self.made_from))
         {
             if remove(dir).is_err() {
                 break;

@@ -155,3 +155,34 @@ fn the_umask_decides_no_mode() {
         std::fs::remove_dir_all(bench.path("deep")).unwrap();
     }
 }
+
+/// As a `create` that was killed leaves one. Its limits must not hold for the next.
+#[test]
+fn a_cgroup_that_was_left_is_made_anew() {
+    let Some(mut bench) = bench("cgroup") else {
+        return;
+    };
+    let id = bench.id("left");
+    let Some(cgroup) = bench.cgroup(&id) else {
+        eprintln!("skipped: this machine has no cgroup v2");
+        return;
+    };
+    std::fs::create_dir_all(cgroup.join("below/deeper")).unwrap();
+    std::fs::write(cgroup.join("cgroup.max.descendants"), "7").unwrap();
+    bench.args(&["sleep", "1000"]);
+    bench.quiet(&["create", &id]);
+    let now = std::fs::read_to_string(cgroup.join("cgroup.max.descendants")).unwrap();
+    assert_eq!(now, "max\n");
+    assert!(!cgroup.join("below").exists());
+    // One that is lived in stays as it is.
+    bench.config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
+    let (status, said) = text(&bench.call(&["create", &bench.id("other")]));
+    assert!(
+        status == 1 && said.contains("processes live in it"),
+        "{said}"
+    );
+    bench.quiet(&["start", &id]);
+    assert_eq!(bench.status(&id), "running");
+    bench.quiet(&["delete", "--force", &id]);
+    bench.assert_nothing_left();
+}

@@ -161,6 +161,15 @@ impl Bench {
         state["pid"].as_u64().unwrap()
     }
 
+    /// The container's cgroup; `None` on a machine without version 2.
+    pub fn cgroup(&self, id: &str) -> Option<PathBuf> {
+        ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+            .into_iter()
+            .map(Path::new)
+            .find(|at| at.join("cgroup.controllers").exists())
+            .map(|at| at.join(id))
+    }
+
     pub fn wait_for(&self, id: &str, status: &str) {
         for _ in 0..1000 {
             if self.status(id) == status {
