@@ -156,7 +156,7 @@ impl Dir {
 
     /// The socket that the created process listens on.
     pub(crate) fn listen(&self) -> Result<OwnedFd> {
-        let socket = self.socket()?;
+        let socket = self.socket(SocketFlags::empty())?;
         let address = self.address()?;
         bind(&socket, &address)
             .and_then(|()| listen(&socket, 8))
@@ -166,7 +166,7 @@ impl Dir {
 
     /// The created process, or `None` when nobody listens (any more).
     pub(crate) fn connect(&self) -> Result<Option<Channel>> {
-        let socket = self.socket()?;
+        let socket = self.socket(SocketFlags::empty())?;
         match connect(&socket, &self.address()?) {
             Ok(()) => Ok(Some(Channel::from_socket(socket))),
             Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(None),
@@ -174,12 +174,23 @@ impl Dir {
         }
     }
 
-    fn socket(&self) -> Result<OwnedFd> {
+    /// Whether the created process listens. One that is frozen accepts nothing, so nobody may
+    /// wait for it here: a full queue is an answer too.
+    fn is_listening(&self) -> Result<bool> {
+        let socket = self.socket(SocketFlags::NONBLOCK)?;
+        match connect(&socket, &self.address()?) {
+            Ok(()) | Err(Errno::AGAIN) => Ok(true),
+            Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+            Err(errno) => Err(anyhow::Error::from(errno).context("connect to the container")),
+        }
+    }
+
+    fn socket(&self, flags: SocketFlags) -> Result<OwnedFd> {
         let kind = SocketType::SEQPACKET;
         Ok(socket_with(
             AddressFamily::UNIX,
             kind,
-            SocketFlags::CLOEXEC,
+            flags | SocketFlags::CLOEXEC,
             None,
         )?)
     }
@@ -194,9 +205,10 @@ impl Dir {
         if process(record)?.is_none() {
             return Ok(Status::Stopped);
         }
-        Ok(match self.connect()? {
-            Some(_) => Status::Created,
-            None => Status::Running,
+        Ok(if self.is_listening()? {
+            Status::Created
+        } else {
+            Status::Running
         })
     }
 

@@ -55,8 +55,7 @@ pub(crate) fn create(linux: &Linux, id: &str) -> Result<Option<Cgroup>> {
     };
     let path = path_below(mount, linux.cgroups_path().as_deref(), id)?;
     let made_from = make_new(&path)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(&path, flags, Mode::empty()).with_context(|| describe(&path))?;
+    let fd = open(&path)?;
     let cgroup = Cgroup {
         path,
         fd,
@@ -320,7 +319,33 @@ fn remove_tree(path: &Path, depth: usize) -> rustix::io::Result<()> {
     rustix::fs::rmdir(path)
 }
 
-/// The cgroup that a process is in now, for `exec`.
+/// Refuses a cgroup whose processes do not run: to wait for one of them would be for ever.
+pub(crate) fn check_thawed(cgroup: impl AsFd) -> Result<()> {
+    let says = |file: &str, line: &str| {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut text = [0_u8; 256];
+        rustix::fs::openat(&cgroup, file, flags, Mode::empty())
+            .and_then(|file| rustix::io::read(&file, &mut text))
+            .is_ok_and(|length| {
+                text[..length]
+                    .split(|b| *b == b'\n')
+                    .any(|l| l == line.as_bytes())
+            })
+    };
+    // The first is of this cgroup and not complete at once, the second of those above too.
+    ensure!(
+        !says("cgroup.freeze", "1") && !says("cgroup.events", "frozen 1"),
+        "the container is frozen; thaw it first (0 to cgroup.freeze)"
+    );
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).with_context(|| describe(path))
+}
+
+/// The cgroup that a process is in now, for `exec` and `start`.
 pub(crate) fn open_of(pid: i32) -> Result<Option<OwnedFd>> {
     let Some(mount) = mount_point() else {
         return Ok(None);
@@ -330,10 +355,7 @@ pub(crate) fn open_of(pid: i32) -> Result<Option<OwnedFd>> {
     let Some(below) = text.lines().find_map(|line| line.strip_prefix("0::/")) else {
         return Ok(None);
     };
-    let path = mount.join(below);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(&path, flags, Mode::empty()).with_context(|| describe(&path))?;
-    Ok(Some(fd))
+    open(&mount.join(below)).map(Some)
 }
 
 #[cfg(test)]

@@ -136,6 +136,7 @@ fn launch(
     let target = container_process(record)?
         .with_context(|| format!("container {} is not running", record.id))?;
     let cgroup = cgroup::open_of(record.pid)?;
+    cgroup.as_ref().map_or(Ok(()), cgroup::check_thawed)?;
     let all = Namespaces::open(&bundle.linux)?.all;
     if all & libc_flags::PID != 0 {
         // Only our children move there.

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use crate::cgroup;
 use crate::handshake::Message;
 use crate::state::{Dir, Status};
 
@@ -11,13 +12,17 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<()> {
     let dir = Dir::open(root, id)?;
     let record = dir.created_record()?;
     let status = dir.status(&record)?;
-    let channel = match (status, dir.connect()?) {
-        (Status::Created, Some(channel)) => channel,
-        (Status::Running, _) => bail!("container {id} is running already"),
-        (Status::Created | Status::Creating | Status::Stopped, _) => {
+    match status {
+        Status::Created => {}
+        Status::Running => bail!("container {id} is running already"),
+        Status::Creating | Status::Stopped => {
             bail!("container {id} has stopped; it can only be deleted")
         }
-    };
+    }
+    let cgroup = cgroup::open_of(record.pid)?;
+    cgroup.as_ref().map_or(Ok(()), cgroup::check_thawed)?;
+    let channel = dir.connect()?;
+    let channel = channel.with_context(|| format!("container {id} has stopped"))?;
     channel.send(&Message::Start)?;
     match channel.receive()? {
         // Closed by execve (or because it was killed at once, which its status will tell).

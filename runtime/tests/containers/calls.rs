@@ -186,3 +186,41 @@ fn a_cgroup_that_was_left_is_made_anew() {
     bench.quiet(&["delete", "--force", &id]);
     bench.assert_nothing_left();
 }
+
+/// Nothing is waited for that cannot come: a frozen process answers when it is thawed.
+#[test]
+fn no_call_waits_for_a_frozen_container() {
+    let Some(mut bench) = bench("frozen") else {
+        return;
+    };
+    let id = bench.id("frozen");
+    let Some(cgroup) = bench.cgroup(&id) else {
+        eprintln!("skipped: this machine has no cgroup v2");
+        return;
+    };
+    bench.args(&["sleep", "1000"]);
+    let freeze = |value: &str| std::fs::write(cgroup.join("cgroup.freeze"), value).unwrap();
+    let refused = |args: &[&str]| {
+        let (status, said) = text(&bench.call(args));
+        assert!(
+            status == 1 && said.contains("is frozen"),
+            "{args:?}: {said}"
+        );
+    };
+    bench.quiet(&["create", &id]);
+    freeze("1");
+    // More than the process's queue of connections has room for.
+    for _ in 0..20 {
+        assert_eq!(bench.status(&id), "created");
+    }
+    refused(&["start", &id]);
+    freeze("0");
+    bench.quiet(&["start", &id]);
+    freeze("1");
+    assert_eq!(bench.status(&id), "running");
+    refused(&["exec", &id, "true"]);
+    freeze("0");
+    bench.quiet(&["exec", &id, "true"]);
+    bench.quiet(&["delete", "--force", &id]);
+    bench.assert_nothing_left();
+}
