@@ -52,6 +52,7 @@ impl Plan {
     /// From the root of the container's user namespace to the process's user, for good.
     /// Finds the program too, so that a missing one is an error of `create`.
     pub(crate) fn become_user(&mut self) -> Result<()> {
+        leave_session_keyring()?;
         let user = self.process.user();
         let entered = enter_directory(self.process.cwd());
         if !self.no_new_privileges() {
@@ -101,6 +102,16 @@ impl Plan {
 
     fn install_filter(&self) -> Result<()> {
         self.seccomp.as_ref().map_or(Ok(()), Filter::install)
+    }
+}
+
+/// The keys of whoever called us are not the container's.
+fn leave_session_keyring() -> Result<()> {
+    use rustix::io::Errno;
+    match orlop_sys::keyring::new_session() {
+        // No keys at all; or too many keyrings, which is no reason not to run.
+        Ok(()) | Err(Errno::NOSYS | Errno::DQUOT) => Ok(()),
+        Err(errno) => Err(anyhow::Error::from(errno).context("new session keyring")),
     }
 }
 

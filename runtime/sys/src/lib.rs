@@ -14,6 +14,7 @@ pub mod ext4;
 pub mod fd;
 pub mod idmap;
 pub mod inherited;
+pub mod keyring;
 pub mod loopback;
 pub mod mount;
 pub mod namespace;

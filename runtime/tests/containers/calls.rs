@@ -224,3 +224,19 @@ fn no_call_waits_for_a_frozen_container() {
     bench.quiet(&["delete", "--force", &id]);
     bench.assert_nothing_left();
 }
+
+/// /proc/keys shows what the reader has, of its own user namespace: nothing when the session's
+/// keyring is the caller's.
+#[test]
+fn processes_have_a_keyring_of_their_own() {
+    let Some(mut bench) = bench("keys") else {
+        return;
+    };
+    if !std::path::Path::new("/proc/keys").exists() {
+        eprintln!("skipped: this kernel has no keys");
+        return;
+    }
+    bench.config["linux"]["maskedPaths"] = json!([]);
+    let (status, said) = bench.sh("cat /proc/keys");
+    assert!(status == 0 && said.contains("_ses"), "{said}");
+}
