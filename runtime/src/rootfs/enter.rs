@@ -91,16 +91,18 @@ fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<()> {
     );
     match &mount.source {
         Source::Tree { tree, .. } | Source::Dev { tree } => attach(tree, &target)?,
-        Source::FileSystem { name } => attach(file_system(name, mount)?, &target)?,
+        Source::FileSystem { name, source } => {
+            attach(file_system(name, source, mount)?, &target)?;
+        }
     }
     Ok(())
 }
 
 /// A file system made by this process, so that its namespaces own it.
-fn file_system(name: &str, mount: &PreparedMount) -> Result<OwnedFd> {
+fn file_system(name: &str, source: &Path, mount: &PreparedMount) -> Result<OwnedFd> {
     let fs = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)
         .with_context(|| format!("file system {name:?}"))?;
-    fsconfig_set_string(&fs, c"source", name)?;
+    fsconfig_set_string(&fs, c"source", source).context("source")?;
     for (key, value) in &mount.options.data {
         let set = match value {
             Some(value) => fsconfig_set_string(&fs, key.as_str(), value.as_str()),

@@ -32,7 +32,7 @@ pub(crate) enum Source {
     /// The tmpfs for /dev, with its nodes.
     Dev { tree: OwnedFd },
     /// A file system that the child makes, so that it belongs to its namespaces.
-    FileSystem { name: String },
+    FileSystem { name: String, source: PathBuf },
 }
 
 #[derive(Debug)]
@@ -147,6 +147,7 @@ fn prepare_mount(
             options.data.clear();
             Source::FileSystem {
                 name: "cgroup2".into(),
+                source: "cgroup2".into(),
             }
         } else {
             let path = cgroup.context("the machine has no cgroup v2 hierarchy to show")?;
@@ -163,6 +164,7 @@ fn prepare_mount(
     } else {
         Source::FileSystem {
             name: kind.to_owned(),
+            source: mount.source().clone().unwrap_or_else(|| kind.into()),
         }
     };
     Ok(PreparedMount {
@@ -220,6 +222,9 @@ fn bind(bundle: &Bundle, mount: &Mount, options: &Options, recursive: bool) -> R
         .source()
         .as_deref()
         .context("a bind mount needs a source")?;
+    if let Some((word, _)) = options.data.first() {
+        bail!("a bind mount does not take the option {word:?}");
+    }
     let tree = private_tree(&bundle.dir.join(source), recursive)?;
     let kind = match file_type(&tree)? {
         rustix::fs::FileType::Directory => Kind::Directory,

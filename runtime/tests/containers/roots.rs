@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::bench;
 
@@ -169,5 +169,31 @@ fn a_file_is_mounted_behind_a_link_that_leads_nowhere() {
     }));
     let (status, said) = bench.sh("cat /etc/resolv.conf");
     assert_eq!((status, &*said), (0, "nameserver 192.0.2.1\n"));
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn what_a_mount_says_is_taken_or_refused() {
+    let Some(mut bench) = bench("words") else {
+        return;
+    };
+    let source = bench.path("volume");
+    std::fs::create_dir(&source).unwrap();
+    let good = bench.config.clone();
+    let mount = |value: Value| {
+        let mut config = good.clone();
+        config["mounts"].as_array_mut().unwrap().push(value);
+        config
+    };
+    bench.config =
+        mount(json!({"destination": "/data", "source": source, "options": ["bind", "noexce"]}));
+    let (status, said) = bench.run();
+    assert!(status == 1 && said.contains("noexce"), "{status} {said}");
+    bench.config = mount(json!({"destination": "/x", "type": "tmpfs", "source": "scratch"}));
+    let (status, said) = bench.sh("grep ' /x ' /proc/mounts");
+    assert!(
+        status == 0 && said.starts_with("scratch /x tmpfs"),
+        "{said}"
+    );
     bench.assert_nothing_left();
 }
