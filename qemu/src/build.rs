@@ -42,6 +42,15 @@ fn release_build(packages: &[&str]) -> Result<()> {
     for package in packages {
         cargo.args(["--package", package]);
     }
+    // `cargo run` names this package in the environment. Build scripts that
+    // ask for such names would see them change from a plain `cargo build` to
+    // this one, and with them half of what is built here would be built again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
     run(&mut cargo)
 }
 
