@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use orlop_sys::clone::Child;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -203,6 +203,15 @@ fn log(path: &PathBuf, format: LogFormat, line: &str) -> Result<()> {
 /// runs. The processes of containers close them, first of all.
 fn dispatch(cli: &Cli) -> Result<u8> {
     let root = &cli.root;
+    if let Command::Create(CreateArgs { preserve_fds, .. })
+    | Command::Run {
+        create: CreateArgs { preserve_fds, .. },
+        ..
+    }
+    | Command::Exec(ExecArgs { preserve_fds, .. }) = &cli.command
+    {
+        check_open(*preserve_fds)?;
+    }
     match &cli.command {
         Command::Create(args) => {
             let terminal = Terminal::Socket(args.console_socket.clone());
@@ -219,6 +228,18 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Exec(args) => exec_process(root, args),
         Command::DefaultSeccomp => crate::commands::print(crate::DEFAULT_SECCOMP).map(|()| 0),
     }
+}
+
+/// Where the caller has nothing open, a descriptor of our own would take its place later, and
+/// the container would get that.
+fn check_open(preserved: i32) -> Result<()> {
+    for number in 3..3 + preserved {
+        ensure!(
+            orlop_sys::fd::is_open(number),
+            "--preserve-fds {preserved}: descriptor {number} is not open"
+        );
+    }
+    Ok(())
 }
 
 impl CreateArgs {

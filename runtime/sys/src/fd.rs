@@ -29,6 +29,13 @@ pub fn close_all_but(first: RawFd, keep: &[BorrowedFd<'_>]) -> Result<()> {
     close_range(next, u32::MAX, 0)
 }
 
+/// Whether something is open under this number.
+#[must_use]
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD takes no pointer and changes nothing.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
 /// Marks every descriptor from `first` on as close-on-exec.
 ///
 /// # Errors

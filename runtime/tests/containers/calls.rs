@@ -12,8 +12,13 @@ use crate::support::{Bench, bench, text};
 
 /// The command under another umask.
 fn with_umask(umask: &str, command: &Command) -> Command {
+    after(&format!("umask {umask}"), command)
+}
+
+/// The command in a shell that did something before.
+fn after(first: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
-    let script = format!("umask {umask}; exec \"$0\" \"$@\"");
+    let script = format!("{first}; exec \"$0\" \"$@\"");
     shell.arg("-c").arg(script).arg(command.get_program());
     shell.args(command.get_args()).stdin(Stdio::null());
     shell.current_dir(command.get_current_dir().unwrap());
@@ -239,4 +244,26 @@ fn processes_have_a_keyring_of_their_own() {
     bench.config["linux"]["maskedPaths"] = json!([]);
     let (status, said) = bench.sh("cat /proc/keys");
     assert!(status == 0 && said.contains("_ses"), "{said}");
+}
+
+/// Else one that the command opened itself would be taken for the missing one.
+#[test]
+fn descriptors_to_preserve_must_be_open() {
+    let Some(mut bench) = bench("preserve") else {
+        return;
+    };
+    std::fs::write(bench.path("bundle/content"), "content\n").unwrap();
+    bench.args(&["sh", "-c", "cat <&3; ls /proc/self/fd"]);
+    let id = bench.id("preserve");
+    let run = |count: &str| {
+        let command = bench.command(&["run", "--preserve-fds", count, &id]);
+        text(&after("exec 3< content", &command).output().unwrap())
+    };
+    assert_eq!(run("1"), (0, "content\n0\n1\n2\n3\n4\n".into()));
+    let (status, said) = run("2");
+    assert!(
+        status == 1 && said.contains("descriptor 4 is not open"),
+        "{status} {said}"
+    );
+    bench.assert_nothing_left();
 }
