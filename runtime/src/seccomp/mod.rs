@@ -1,7 +1,8 @@
 //! `linux.seccomp` as a classic BPF program.
 //!
 //! Each rule is asked in the order of the profile and the first that matches decides; rules
-//! whose action is the default's are left out, as other runtimes do. A rule that compares the
+//! whose action is the default's are left out, as other runtimes do, unless they are about
+//! arguments: then they are exceptions from a rule after them. A rule that compares the
 //! same argument twice is one rule for each comparison (the behaviour that profiles in use
 //! rely on). Where the default is an error, a system call newer than every one that the
 //! profile names gets ENOSYS, so that programs fall back to an older one. Other instruction
@@ -10,6 +11,9 @@
 
 mod compile;
 mod table;
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("the numbers of system calls are known for x86_64 only");
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{
@@ -75,7 +79,7 @@ fn translate(profile: &LinuxSeccomp) -> Result<(u32, Vec<Call>)> {
                 continue;
             };
             let known = calls.entry(number).or_default();
-            if action != default {
+            if action != default || entry.args().iter().any(|args| !args.is_empty()) {
                 known.extend(rules.iter().cloned());
             }
         }

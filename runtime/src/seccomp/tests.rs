@@ -161,6 +161,9 @@ fn profiles() {
             {"names":["read","no_such_call","mkdir"],"action":"SCMP_ACT_ALLOW"},
             {"names":["personality"],"action":"SCMP_ACT_ALLOW",
              "args":[{"index":0,"value":0,"op":"SCMP_CMP_EQ"},{"index":0,"value":8,"op":"SCMP_CMP_EQ"}]},
+            {"names":["ioctl"],"action":"SCMP_ACT_ERRNO",
+             "args":[{"index":1,"value":21522,"op":"SCMP_CMP_EQ"}]},
+            {"names":["ioctl"],"action":"SCMP_ACT_ALLOW"},
             {"names":["mount"],"action":"SCMP_ACT_ERRNO","errnoRet":1}]}"#,
     )
     .unwrap();
@@ -168,6 +171,8 @@ fn profiles() {
     assert_eq!(answer(&filter, "write", &[]), EPERM);
     assert_eq!(answer(&filter, "personality", &[8]), ALLOW);
     assert_eq!(answer(&filter, "personality", &[9]), EPERM);
+    assert_eq!(answer(&filter, "ioctl", &[0, 21522]), EPERM);
+    assert_eq!(answer(&filter, "ioctl", &[0, 21523]), ALLOW);
     assert_eq!(answer(&filter, "mount", &[]), EPERM);
     assert_eq!(
         answer(&filter, "clone3", &[]),
