@@ -6,6 +6,7 @@
 //! an operation that the kernel refuses is said on the console, and the loop
 //! goes on (I1).
 
+mod button;
 mod ending;
 mod exits;
 mod keeper;
@@ -17,6 +18,7 @@ mod talk;
 
 use crate::console::Console;
 use crate::{clock, power, process};
+use button::Buttons;
 use ending::Ending;
 use exits::Exits;
 use keeper::Keeper;
@@ -30,6 +32,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use talk::Outbox;
 
 /// The longest sleep, in milliseconds: a wake too many is cheaper than one missed.
@@ -40,6 +43,7 @@ pub(crate) struct Supervisor {
     console: Console,
     watchdog: Option<Watchdog>,
     signals: OwnedFd,
+    buttons: Buttons,
     output: Output,
     link: Option<InitEnd>,
     outbox: Outbox,
@@ -59,6 +63,7 @@ impl Supervisor {
             console,
             watchdog,
             signals: signals::open(&signals.map(Signal::as_raw))?,
+            buttons: Buttons::find(Path::new("/sys/class/input"), Path::new("/dev/input")),
             output: Output::new()?,
             link: None,
             outbox: Outbox::default(),
@@ -97,6 +102,9 @@ impl Supervisor {
             } else if signal == Signal::TERM.as_raw() || signal == Signal::POWER.as_raw() {
                 self.begin(ShutdownMode::PowerOff, "a signal");
             }
+        }
+        if self.buttons.pressed() {
+            self.begin(ShutdownMode::PowerOff, "the power button");
         }
     }
 
@@ -257,6 +265,8 @@ impl Supervisor {
             PollFd::new(&self.signals, PollFlags::IN),
             PollFd::from_borrowed_fd(self.output.reader(), PollFlags::IN),
         ];
+        let buttons = self.buttons.devices();
+        fds.extend(buttons.map(|device| PollFd::new(device, PollFlags::IN)));
         if let Some(link) = &self.link {
             fds.push(PollFd::from_borrowed_fd(
                 link.as_fd(),

@@ -7,6 +7,7 @@ mod crash_only;
 mod demo;
 mod lifecycle;
 mod network;
+mod power;
 mod real_software;
 
 /// A story: ends well or says what went wrong.
@@ -55,6 +56,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         boot_faults::hung_init,
     ),
     ("a_panicked_kernel_reboots", boot_faults::panicked_kernel),
+    ("the_power_button_switches_off_in_order", power::button),
     (
         "manager_killed_a_hundred_times_loses_nothing",
         crash_only::hundred_kills,
