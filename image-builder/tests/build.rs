@@ -108,6 +108,8 @@ fn two_builds_at_other_times_and_places_give_the_same_bytes() {
         .status()
         .unwrap();
     assert!(same.success(), "the disks differ");
+    let words = fs::read_to_string(first.direct.join("cmdline")).unwrap();
+    assert!(words.contains(" no_timer_check"), "{words}");
     for name in ["vmlinuz", "initrd.img", "cmdline"] {
         let read = |dir: &Path| fs::read(dir.join(name)).unwrap();
         assert!(read(&first.direct) == read(&second.direct), "{name}");
@@ -269,6 +271,11 @@ fn debians_generic_kernel_builds_too() {
     let host =
         format!("{HOST}\n[kernel]\npackage = \"linux-image-amd64\"\nmodules = [\"i6300esb\"]\n");
     let request = project(dir.path(), &host);
-    build(&request, &mut Notes::default()).unwrap();
+    let report = build(&request, &mut Notes::default()).unwrap();
     assert!(inspect(&request.output).unwrap().is_good());
+    let words = fs::read_to_string(report.direct.join("cmdline")).unwrap();
+    assert!(
+        !words.contains("no_timer_check"),
+        "on real hardware: {words}"
+    );
 }

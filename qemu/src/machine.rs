@@ -152,7 +152,8 @@ impl Config {
                     .with_context(|| format!("cannot read {}/cmdline", files.display()))?;
                 add("-kernel", files.join("vmlinuz").display().to_string());
                 add("-initrd", files.join("initrd.img").display().to_string());
-                add("-append", format!("{} {}", words.trim(), self.append));
+                let own = self.accel.kernel_words();
+                add("-append", format!("{} {own} {}", words.trim(), self.append));
             }
         }
         all.extend(self.network());
