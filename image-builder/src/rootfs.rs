@@ -21,6 +21,7 @@ const HOME: &str = "usr/lib/orlop";
 /// ext4 asks for the format of its quota files (`quota_v2`) by a user-space
 /// helper, of which there is none, and refuses to mount the state without.
 pub(crate) const MODULES: &[&str] = &[
+    "ext4",
     "quota_v2",
     "overlay",
     "virtio_net",

@@ -15,6 +15,7 @@ use super::modinfo::{ModInfo, normal};
 /// time by a name of its own.
 const IMPLICIT: &[(&str, &[&str])] = &[
     ("vfat", &["nls_cp437", "nls_ascii"]),
+    ("ext4", &["crc32c_generic"]),
     ("libcrc32c", &["crc32c_generic"]),
     ("dm_verity", &["sha256_generic"]),
 ];
