@@ -9,6 +9,7 @@ pub mod accel;
 pub mod build;
 pub mod console;
 pub mod debian;
+pub mod gdb;
 pub mod guest;
 pub mod http;
 pub mod machine;

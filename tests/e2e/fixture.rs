@@ -1,6 +1,7 @@
 //! What the stories start from: images that are built once, and fresh guests.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::{Mutex, OnceLock};
@@ -117,8 +118,16 @@ pub(crate) fn host_image_with(
     })
 }
 
-/// A story's own copy of `image`'s disk, and its folder; not booted yet.
+/// A story's own copy of `image`'s disk, larger than that as a machine's is,
+/// and its folder; not booted yet.
 pub(crate) fn disk_of(image: &Path, story: &str) -> Result<Config> {
+    let config = disk_as_built(image, story)?;
+    machine::grow_disk(&config.disk, DISK_BYTES)?;
+    Ok(config)
+}
+
+/// [`disk_of`] on a disk that is no larger than its image.
+pub(crate) fn disk_as_built(image: &Path, story: &str) -> Result<Config> {
     let place = folder("stories")?.join(story);
     if place.exists() {
         std::fs::remove_dir_all(&place)?;
@@ -126,11 +135,29 @@ pub(crate) fn disk_of(image: &Path, story: &str) -> Result<Config> {
     std::fs::create_dir_all(&place)?;
     let disk = place.join("disk.img");
     machine::copy_disk(image, &disk)?;
-    machine::grow_disk(&disk, DISK_BYTES)?;
     let mut config = Config::new(disk, &place);
     config.firmware = Firmware::Direct(boot_files(image));
     config.isolated = true;
     Ok(config)
+}
+
+/// The bytes of a disk that its partition `name` takes.
+pub(crate) fn partition(disk: &Path, name: &str) -> Result<Range<u64>> {
+    let output = std::process::Command::new("sfdisk")
+        .arg("--json")
+        .arg(disk)
+        .output()
+        .context("cannot run sfdisk")?;
+    let table: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let partitions = table["partitiontable"]["partitions"].as_array();
+    let found = partitions
+        .into_iter()
+        .flatten()
+        .find(|partition| partition["name"] == name)
+        .with_context(|| format!("{} has no partition {name}", disk.display()))?;
+    let sectors = |key: &str| found[key].as_u64().with_context(|| format!("no {key}"));
+    let start = sectors("start")? * 512;
+    Ok(start..start + sectors("size")? * 512)
 }
 
 /// The kernel, initramfs and command line beside an image.

@@ -55,23 +55,25 @@ fn flip_unit(number: u32) -> String {
 }
 
 /// Programs with the tormentor in the manager's place.
-fn tormented_binaries() -> Result<PathBuf> {
-    let place = fixture::folder("shared/chaos-binaries")?;
-    for name in ["orlop-init", "orlop-runtime"] {
-        std::fs::copy(build::binary(name), place.join(name))?;
-    }
-    let manager = std::fs::read(build::binary("orlop-manager"))?;
-    let mut all = std::fs::read(build::binary("chaos-manager"))?;
-    all.extend_from_slice(&manager);
-    all.extend_from_slice(&u64::try_from(manager.len())?.to_le_bytes());
-    let file = place.join("orlop-manager");
-    std::fs::write(&file, all)?;
-    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    Ok(place)
+pub(crate) fn tormented_binaries() -> Result<PathBuf> {
+    fixture::once("chaos-binaries", |place| {
+        std::fs::create_dir_all(place)?;
+        for name in ["orlop-init", "orlop-runtime"] {
+            std::fs::copy(build::binary(name), place.join(name))?;
+        }
+        let manager = std::fs::read(build::binary("orlop-manager"))?;
+        let mut all = std::fs::read(build::binary("chaos-manager"))?;
+        all.extend_from_slice(&manager);
+        all.extend_from_slice(&u64::try_from(manager.len())?.to_le_bytes());
+        let file = place.join("orlop-manager");
+        std::fs::write(&file, all)?;
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        Ok(())
+    })
 }
 
 /// A host image with the tormentor, the writers and a unit to be changed.
-pub(crate) fn tormented_image() -> Result<PathBuf> {
+fn tormented_image() -> Result<PathBuf> {
     let writer = fixture::once("writer.tar", |path| {
         let program = build::binary("chaos-writer");
         build::container(

@@ -9,6 +9,7 @@ mod lifecycle;
 mod network;
 mod power;
 mod real_software;
+mod watchdogs;
 
 /// A story: ends well or says what went wrong.
 pub(crate) type Story = fn() -> anyhow::Result<()>;
@@ -50,12 +51,20 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         boot_faults::ruined_state,
     ),
     ("a_changed_root_is_not_used", boot_faults::changed_root),
-    ("a_hung_manager_is_replaced", boot_faults::hung_manager),
+    ("a_hung_manager_is_replaced", watchdogs::hung_manager),
     (
-        "a_hung_pid_1_is_reset_by_the_watchdog",
-        boot_faults::hung_init,
+        "a_hung_pid_1_is_reset_by_softdog",
+        watchdogs::hung_init_softdog,
     ),
-    ("a_panicked_kernel_reboots", boot_faults::panicked_kernel),
+    (
+        "a_hung_pid_1_is_reset_by_the_machines_watchdog",
+        watchdogs::hung_init_hardware,
+    ),
+    (
+        "a_hung_kernel_is_reset_by_the_machines_watchdog",
+        watchdogs::hung_kernel,
+    ),
+    ("a_panicked_kernel_reboots", watchdogs::panicked_kernel),
     ("the_power_button_switches_off_in_order", power::button),
     (
         "manager_killed_a_hundred_times_loses_nothing",
