@@ -135,7 +135,7 @@ fn finish(rootfs: &Path) -> Result<()> {
 }
 
 /// One archive of a layout, named `reference` in it.
-fn pack(layout: &str, reference: &str, archive: &Path) -> Result<()> {
+pub(crate) fn pack(layout: &str, reference: &str, archive: &Path) -> Result<()> {
     let beside = archive.with_extension("part");
     build::run(
         Command::new("skopeo")
@@ -146,7 +146,7 @@ fn pack(layout: &str, reference: &str, archive: &Path) -> Result<()> {
     Ok(std::fs::rename(beside, archive)?)
 }
 
-fn umoci(arguments: &[&str]) -> Result<()> {
+pub(crate) fn umoci(arguments: &[&str]) -> Result<()> {
     build::run(
         Command::new("umoci")
             .args(["--log", "error"])

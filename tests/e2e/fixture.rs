@@ -251,6 +251,16 @@ pub(crate) fn apply_patiently(guest: &Guest, units: &[(&str, &str)]) -> Result<(
     }
 }
 
+/// Asks until the answer is yes.
+pub(crate) fn wait(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        ensure!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
 /// Waits until the unit `name` is in `state`.
 pub(crate) fn wait_state(guest: &Guest, name: &str, state: UnitState) -> Result<UnitStatus> {
     let is_there = |unit: &UnitStatus| unit.name == name && unit.state == state;

@@ -1,11 +1,11 @@
 //! End-to-end tests: real images, booted under QEMU, read as stories.
 
-#![allow(dead_code, reason = "each story uses its own part of the fixture")]
-
 mod debian_images;
 mod fixture;
 mod neighbour;
+mod odd_image;
 mod stories;
+mod terminal;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 

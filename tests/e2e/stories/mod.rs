@@ -2,13 +2,16 @@
 
 mod api;
 mod bad_input;
+mod baked;
 mod boot_faults;
+mod bus;
 mod crash_only;
 mod demo;
 mod lifecycle;
 mod network;
 mod power;
 mod real_software;
+mod terminal;
 mod watchdogs;
 
 /// A story: ends well or says what went wrong.
@@ -26,6 +29,10 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ),
     ("exec_runs_in_the_container", lifecycle::exec),
     (
+        "exec_gives_a_terminal_and_puts_it_right_again",
+        terminal::exec_terminal,
+    ),
+    (
         "what_was_applied_lasts_across_a_power_cut",
         lifecycle::power_cut,
     ),
@@ -39,12 +46,20 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         real_software::nginx_and_redis,
     ),
     (
+        "a_baked_image_is_in_its_container_what_umoci_unpacks",
+        baked::as_umoci_unpacks,
+    ),
+    (
         "a_neighbour_reaches_only_what_is_published",
         network::neighbour,
     ),
     (
         "curl_is_served_and_strangers_are_not",
         api::curl_and_strangers,
+    ),
+    (
+        "containers_use_the_bus_by_libdbus_as_their_units_say",
+        bus::libdbus_clients,
     ),
     (
         "a_ruined_state_partition_does_not_loop",
