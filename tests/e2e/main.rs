@@ -4,6 +4,7 @@ mod debian_images;
 mod fixture;
 mod neighbour;
 mod odd_image;
+mod state_files;
 mod stories;
 mod terminal;
 

@@ -42,8 +42,14 @@ pub fn read_bounded(path: &Path, max: usize) -> Result<Vec<u8>> {
         .read(true)
         .custom_flags(nonblocking)
         .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("expected a regular file"));
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(std::io::Error::other("a directory, not a file"));
+    }
+    if !kind.is_file() {
+        return Err(std::io::Error::other(
+            "a pipe or device, not a regular file",
+        ));
     }
     let mut bytes = Vec::new();
     file.take(max as u64 + 1).read_to_end(&mut bytes)?;

@@ -416,8 +416,8 @@ fn what_is_accepted_but_not_in_force_is_said_and_follows() {
     host.until("a manager", || {
         host.runtime.block_on(host.client.status()).is_ok()
     });
-    let obstacle = host.dir.join("etc/orlop/units/web.toml");
-    std::fs::create_dir_all(obstacle.join("full")).unwrap();
+    // Nothing can be renamed into another file system.
+    host.mount_small("etc/orlop/units", "64k");
     let files = ["db", "web"].map(|name| UnitFile {
         name: name.to_owned(),
         content: unit("exec busybox sleep 1000000", ""),
@@ -434,7 +434,7 @@ fn what_is_accepted_but_not_in_force_is_said_and_follows() {
         warnings.any(|warning| warning.contains("not all unit files"))
     };
     assert!(warned());
-    std::fs::remove_dir_all(&obstacle).unwrap();
+    host.unmount("etc/orlop/units");
     for name in ["db", "web"] {
         host.wait_unit(name, "runs", |unit| unit.state == UnitState::Running);
     }

@@ -12,6 +12,7 @@ mod network;
 mod power;
 mod real_software;
 mod terminal;
+mod unit_directory;
 mod watchdogs;
 
 /// A story: ends well or says what went wrong.
@@ -39,6 +40,10 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     (
         "bad_unit_files_change_nothing_and_say_why",
         bad_input::unit_files,
+    ),
+    (
+        "odd_things_in_the_unit_directory_change_nothing",
+        unit_directory::odd_files,
     ),
     ("failing_containers_say_why", bad_input::containers),
     (

@@ -120,7 +120,8 @@ fn unit_text(unit: &UnitStatus, now: Timestamp) -> String {
             format!("{how}{memory}, {} ago", since(exit.at, now)),
         ));
     }
-    if !unit.enabled {
+    // A file that is not understood says nothing of that.
+    if !unit.enabled && unit.state != UnitState::Rejected {
         rows.push(("Enabled", "no: it does not start with the host".to_owned()));
     }
     list(&rows)
@@ -252,6 +253,15 @@ Image:      localhost/demo:1
 Last exit:  exit code 3, 2 minutes ago
 "
         );
+    }
+
+    #[test]
+    fn a_rejected_file_is_not_said_to_be_disabled() {
+        let mut off = unit("off", UnitState::Stopped);
+        off.enabled = false;
+        assert!(unit_text(&off, now()).contains("Enabled"));
+        off.state = UnitState::Rejected;
+        assert!(!unit_text(&off, now()).contains("Enabled"));
     }
 
     #[test]

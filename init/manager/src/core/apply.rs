@@ -6,7 +6,7 @@
 //! its place, is done again at the next start until it is done.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Error, Result, Write};
+use std::io::{Error, ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 
 use orlop_control::types::UnitFile;
@@ -61,10 +61,23 @@ fn stage(etc: &Path, files: &[UnitFile]) -> Result<()> {
     std::fs::create_dir_all(units(etc))?;
     std::fs::create_dir(&dir)?;
     for file in files {
+        let name = format!("{}.toml", file.name);
+        let place = units(etc).join(&name);
+        // No file can be renamed over one, and after the commit it is too late.
+        if place.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            let place = place.display();
+            return Err(Error::new(
+                ErrorKind::IsADirectory,
+                format!(
+                    "{place} is a directory; `orlop rm {}` removes it",
+                    file.name
+                ),
+            ));
+        }
         let mut target = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .open(dir.join(format!("{}.toml", file.name)))?;
+            .open(dir.join(name))?;
         target.write_all(file.content.as_bytes())?;
         target.sync_all()?;
     }
@@ -95,9 +108,12 @@ pub fn recover(etc: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes a file away, lastingly.
+/// Takes a file away, lastingly; or an empty directory that has a file's name.
 pub fn remove(path: &Path) -> Result<()> {
-    std::fs::remove_file(path)?;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::IsADirectory => std::fs::remove_dir(path)?,
+        removed => removed?,
+    }
     path.parent().map_or(Ok(()), sync_dir)
 }
 
@@ -156,18 +172,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_accepted_is_finished_later_when_something_is_in_the_way() {
+    fn what_was_accepted_is_finished_later_when_something_is_in_the_way() {
         let etc = tempfile::tempdir().unwrap();
         let etc = etc.path();
+        stage(etc, &[file("a", "new"), file("b", "new")]).unwrap();
+        std::fs::rename(staged(etc), committed(etc)).unwrap();
         let obstacle = units(etc).join("a.toml");
         std::fs::create_dir_all(obstacle.join("full")).unwrap();
-        let committed = commit(etc, &[file("a", "new"), file("b", "new")]).unwrap();
-        assert!(matches!(committed, Committed::Unfinished(_)));
+        assert!(recover(etc).is_err());
         // Nothing else is accepted before.
         assert!(commit(etc, &[file("c", "new")]).is_err());
-        assert!(recover(etc).is_err());
         std::fs::remove_dir_all(&obstacle).unwrap();
         recover(etc).unwrap();
+        assert_eq!(read(etc), ["new", "new"]);
+    }
+
+    #[test]
+    fn a_directory_in_the_way_changes_nothing_and_can_be_removed() {
+        let etc = tempfile::tempdir().unwrap();
+        let etc = etc.path();
+        commit(etc, &[file("a", "old")]).unwrap();
+        let place = units(etc).join("b.toml");
+        std::fs::create_dir(&place).unwrap();
+        let error = commit(etc, &[file("a", "new"), file("b", "new")]).unwrap_err();
+        assert!(
+            error.to_string().contains("b.toml is a directory"),
+            "{error}"
+        );
+        recover(etc).unwrap();
+        remove(&place).unwrap();
+        assert_eq!(read(etc), ["old"]);
+        commit(etc, &[file("a", "new"), file("b", "new")]).unwrap();
         assert_eq!(read(etc), ["new", "new"]);
     }
 

@@ -139,18 +139,16 @@ fn declared(path: &Path) -> Declared {
             Err(diagnostics) => bad(diagnostics),
         },
         Err(error) => {
-            let (what, help) = match error.kind() {
-                ErrorKind::NotFound => (
-                    "a link that leads nowhere".to_owned(),
-                    "remove it, or make the file that it names",
-                ),
-                _ => (
-                    format!("cannot be read: {error}"),
-                    "make it a readable file",
-                ),
+            let what = match error.kind() {
+                ErrorKind::NotFound => "a link that leads nowhere".to_owned(),
+                _ => format!("cannot be read: {error}"),
             };
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let help = format!(
+                "`orlop rm {name}` removes it, `orlop apply {name}.toml` puts a file in its place"
+            );
             let file = path.to_string_lossy();
-            bad(vec![Diagnostic::whole_file(file, what, Some(help))])
+            bad(vec![Diagnostic::whole_file(file, what, Some(&help))])
         }
     }
 }

@@ -163,6 +163,15 @@ impl TestHost {
         drop(status);
     }
 
+    pub(crate) fn unmount(&self, place: &str) {
+        let status = Command::new("nsenter")
+            .args(["-t", &self.holder.id().to_string(), "-m", "--", "umount"])
+            .arg(self.dir.join(place))
+            .status();
+        // The stand-in for PID 1 may have reaped it.
+        drop(status);
+    }
+
     /// SIGKILL, as a crash would be.
     pub(crate) fn kill_manager(&self) {
         if let Some(pid) = Pid::from_raw(self.manager.swap(0, Ordering::SeqCst)) {

@@ -1,0 +1,72 @@
+//! Files on a guest's state partition, written while the guest is off, by
+//! Debian's `debugfs`: as whoever has the disk in hand could.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// What to put on the state partition.
+pub(crate) enum Put<'a> {
+    /// A file with these bytes.
+    File(&'a [u8]),
+    /// A symbolic link.
+    Link(&'a str),
+    /// A named pipe.
+    Pipe,
+    /// An empty directory.
+    Directory,
+}
+
+/// Puts `things` into `directory` of the state partition on `disk`.
+pub(crate) fn put(disk: &Path, directory: &str, things: &[(String, &Put<'_>)]) -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let mut script = format!("cd {directory}\n");
+    for (name, thing) in things {
+        match thing {
+            Put::File(bytes) => {
+                let source = place.path().join(name);
+                std::fs::write(&source, bytes)?;
+                writeln!(script, "write {} {name}", source.display())?;
+            }
+            Put::Link(target) => writeln!(script, "symlink {name} {target}")?,
+            Put::Pipe => writeln!(script, "mknod {name} p")?,
+            Put::Directory => writeln!(script, "mkdir {name}")?,
+        }
+    }
+    let commands = place.path().join("commands");
+    std::fs::write(&commands, script)?;
+    let (start, _) = partition(disk, "state")?;
+    let output = Command::new("/sbin/debugfs")
+        .args(["-w", "-f"])
+        .arg(&commands)
+        .arg(format!("{}?offset={start}", disk.display()))
+        .output()
+        .context("cannot run debugfs: is the package e2fsprogs installed?")?;
+    // It ends well whatever its commands do; each failure is a line.
+    let said = String::from_utf8_lossy(&output.stderr);
+    let failures: Vec<&str> = said.lines().skip(1).collect();
+    ensure!(
+        output.status.success() && failures.is_empty(),
+        "debugfs: {said}"
+    );
+    Ok(())
+}
+
+/// Where on `disk` the partition called `name` is: start and size in bytes.
+pub(crate) fn partition(disk: &Path, name: &str) -> Result<(u64, u64)> {
+    let output = Command::new("/sbin/sfdisk")
+        .arg("--json")
+        .arg(disk)
+        .output()
+        .context("cannot run sfdisk: is the package fdisk installed?")?;
+    let table: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let found = table["partitiontable"]["partitions"]
+        .as_array()
+        .and_then(|all| all.iter().find(|partition| partition["name"] == name))
+        .with_context(|| format!("no partition {name}"))?;
+    let bytes = |key: &str| found[key].as_u64().map(|sectors| sectors * 512);
+    let place = bytes("start").zip(bytes("size"));
+    place.context("a partition without a place")
+}
