@@ -1,8 +1,11 @@
 //! Bad input gets a clear error, and what ran goes on running.
 
+use std::process::Command;
+
 use anyhow::{Context as _, Result, ensure};
 use orlop_control::types::UnitState;
 use orlop_qemu::guest::Guest;
+use orlop_qemu::{build, paths};
 
 use crate::fixture::{self, PATIENCE};
 
@@ -96,6 +99,14 @@ pub(crate) fn unit_files() -> Result<()> {
         "the cycle is not named:\n{said}"
     );
 
+    // A bad file for the unit that runs.
+    let answer = fixture::try_apply(&guest, &[("good", b"[container]\nimage = 7\n")])?;
+    let said = String::from_utf8_lossy(&answer.stderr);
+    ensure!(
+        !answer.status.success() && said.contains("good.toml:2:9"),
+        "{said}"
+    );
+
     // One bad file of several: nothing of the set is taken.
     let mixed = [("fine", busybox("")), ("broken", busybox("nonsense = 1\n"))];
     let files: Vec<(&str, &[u8])> = mixed
@@ -133,7 +144,66 @@ pub(crate) fn containers() -> Result<()> {
     )?;
     expect_reason(&guest, "no-image", &["localhost/absent:9"])?;
     expect_reason(&guest, "no-command", &["/no/such/thing"])?;
+    another_architecture(&guest)?;
     guest.power_off(PATIENCE)
+}
+
+/// An image for another machine is neither loaded nor baked in, and a program
+/// for one, in an image that claims to be for this, says what it is.
+fn another_architecture(guest: &Guest) -> Result<()> {
+    let place = fixture::folder("stories/bad-containers")?;
+    let (archive, program) = (place.join("arm.tar"), place.join("arm"));
+    // The head of an ELF program for arm64 (machine 183), and nothing else.
+    let mut head = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0\x01\0\0\0".to_vec();
+    head.resize(4096, 0);
+    std::fs::write(&program, head)?;
+    let mut oci = Command::new(build::binary("orlop-image"));
+    oci.args(["oci", "--reference", "localhost/arm:1", "--cmd=/arm"]);
+    oci.args(["--architecture", "arm64", "--output"])
+        .arg(&archive);
+    oci.arg("--file")
+        .arg(format!("{}:/arm:755", program.display()));
+    build::run(&mut oci)?;
+
+    let load = guest
+        .operator()
+        .try_run(&["load", &archive.display().to_string()])?;
+    let host = place.join("arm.toml");
+    let text =
+        "name = \"arm\"\nversion = \"1\"\n[image]\ncontainers = [{ source = \"arm.tar\" }]\n";
+    std::fs::write(&host, text)?;
+    let mut builder = Command::new(build::binary("orlop-image"));
+    builder
+        .arg("build")
+        .arg(&host)
+        .arg("--output")
+        .arg(place.join("arm.img"));
+    builder.arg("--cache").arg(paths::cache());
+    builder.arg("--binaries").arg(paths::binaries());
+    for (what, answer, place) in [
+        ("load", load, ""),
+        ("build", builder.output()?, "arm.toml:4:"),
+    ] {
+        let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+        ensure!(!answer.status.success(), "{what} took an image for arm64");
+        for word in ["localhost/arm:1", "linux/arm64", "linux/amd64", place] {
+            ensure!(said.contains(word), "{what}: no {word:?} in {said}");
+        }
+    }
+    ensure!(
+        !guest.operator().run(&["images"])?.contains("localhost/arm"),
+        "the refused image is listed"
+    );
+
+    let liar = place.join("liar.tar");
+    let files = [(program.as_path(), "/arm:755")];
+    build::container(&liar, "localhost/liar:1", &files, &["/arm"])?;
+    guest
+        .operator()
+        .run(&["load", &liar.display().to_string()])?;
+    let unit = "[container]\nimage = \"localhost/liar:1\"\n[restart]\npolicy = \"never\"\n";
+    fixture::apply(guest, &[("liar", unit)])?;
+    expect_reason(guest, "liar", &["/arm", "another architecture"])
 }
 
 fn expect_reason(guest: &Guest, name: &str, words: &[&str]) -> Result<()> {
