@@ -1,13 +1,12 @@
 //! Names on the bridge, and what a container's namespace looks like.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::time::Duration;
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use super::world::{NEIGHBOUR, World, in_world};
+use super::world::{NEIGHBOUR, PATIENCE, World, in_world};
 
 pub(super) fn query(name: &str) -> Vec<u8> {
     let mut message = Message::query();
@@ -99,9 +98,7 @@ fn names_of_units_and_of_the_world() {
             .run(move || {
                 use std::io::{Read, Write};
                 let mut stream = std::net::TcpStream::connect(server).unwrap();
-                stream
-                    .set_read_timeout(Some(Duration::from_secs(2)))
-                    .unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 let question = query("db");
                 let mut framed = u16::try_from(question.len())
                     .unwrap()

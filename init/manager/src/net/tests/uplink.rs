@@ -2,16 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::world::{HOST, NEIGHBOUR, World, in_world, skipped};
+use super::world::{HOST, NEIGHBOUR, PATIENCE, World, in_world, skipped};
 use orlop_unit::Addressing;
 
 use crate::net::{Network, UplinkStatus};
 
 async fn until(network: &Network, what: &str, holds: impl Fn(&UplinkStatus) -> bool) {
     let mut status = network.uplink();
-    let waited = tokio::time::timeout(Duration::from_secs(20), status.wait_for(holds)).await;
+    let waited = tokio::time::timeout(PATIENCE, status.wait_for(holds)).await;
     if waited.is_err() {
         panic!("{what}: {:?}", *network.uplink().borrow());
     }
@@ -43,18 +43,15 @@ fn a_static_uplink_comes_late_and_comes_back() {
 
         world.host.command("ip link set up0 down");
         world.neighbour.listen(9000).await;
-        let mut routes = String::new();
-        for _ in 0..100 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            routes = world.host.command("ip route");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let routes = world.host.command("ip route");
             if routes.contains("default via 192.0.2.2 dev up0") {
                 break;
             }
+            assert!(Instant::now() < deadline, "not set up again: {routes}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(
-            routes.contains("default via 192.0.2.2 dev up0"),
-            "set up again: {routes}"
-        );
 
         world.neighbour.command("ip link set n0 down");
         until(&network, "unplugged", |status| {
