@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
@@ -19,6 +20,7 @@ use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
 use rustix::io::Errno;
+use tokio::sync::Mutex;
 
 use super::error::{NetError, Result, errno};
 
@@ -54,6 +56,9 @@ pub(super) struct Route {
 #[derive(Clone, Debug)]
 pub(super) struct Links {
     handle: Handle,
+    /// Held while a list is read: the kernel gives one socket one list at a time,
+    /// and refuses who asks for another meanwhile with EBUSY.
+    listing: Arc<Mutex<()>>,
 }
 
 impl Links {
@@ -66,11 +71,15 @@ impl Links {
                 why: error.to_string(),
             })?;
         tokio::spawn(connection);
-        Ok(Links { handle })
+        Ok(Links {
+            handle,
+            listing: Arc::default(),
+        })
     }
 
     /// Every link, by index.
     pub(super) async fn list(&self) -> Result<Vec<Link>> {
+        let _alone = self.listing.lock().await;
         let messages: Vec<LinkMessage> = self
             .handle
             .link()
@@ -228,6 +237,7 @@ impl Links {
             .address()
             .get()
             .set_link_index_filter(link.index);
+        let _alone = self.listing.lock().await;
         let messages: Vec<_> = request
             .execute()
             .try_collect()
@@ -296,6 +306,7 @@ impl Links {
     async fn routes(&self, link: &Link, protocol: RouteProtocol) -> Result<Vec<RouteMessage>> {
         let request = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let doing = || format!("list the routes of link {}", link.name);
+        let _alone = self.listing.lock().await;
         let messages: Vec<RouteMessage> = self
             .handle
             .route()

@@ -19,6 +19,17 @@ pub(super) fn query(name: &str) -> Vec<u8> {
 }
 
 #[test]
+fn many_may_ask_for_the_links_at_once() {
+    in_world(async |_world: World| {
+        let links = crate::net::links::Links::open().unwrap();
+        let all = (0..64).map(|_| links.list());
+        for listed in futures_util::future::join_all(all).await {
+            assert!(!listed.unwrap().is_empty());
+        }
+    });
+}
+
+#[test]
 fn a_container_has_an_address_and_a_way_out() {
     in_world(async |world: World| {
         let network = world.network().await;
