@@ -10,8 +10,8 @@ use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, Stream, StreamExt};
+use futures_util::stream::SplitStream;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use orlop_control::types::{
     ApiError, EXEC_STDERR, EXEC_STDIN, EXEC_STDOUT, ErrorBody, ExecControl, ExecReport, ExecRequest,
 };
@@ -30,7 +30,7 @@ const FRAME_SIZE_MAX: usize = 1024 * 1024;
 /// How much output goes into one frame, in bytes.
 const OUTPUT_SIZE: usize = 16 * 1024;
 /// After a command has ended, others that it left behind may hold its output
-/// open: so long it is still sent.
+/// open: it is sent until none came for so long.
 const LINGER: Duration = Duration::from_millis(500);
 /// How often a quiet client is asked whether it is there.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -118,9 +118,9 @@ async fn part(mut stream: impl Stream<Item = Result<Message, axum::Error>> + Unp
 }
 
 /// The descriptors of a session's input, and of its outputs with their streams.
-type Ends = (Option<Sender>, [Option<(u8, Receiver)>; 2]);
+pub(super) type Ends = (Option<Sender>, [Option<(u8, Receiver)>; 2]);
 
-fn ends(session: &mut ExecSession) -> io::Result<Ends> {
+pub(super) fn ends(session: &mut ExecSession) -> io::Result<Ends> {
     if let Some(pty) = &session.pty {
         // The session keeps its own, to resize the terminal.
         let input = writable(pty.try_clone()?)?;
@@ -168,8 +168,8 @@ async fn take_input(
 }
 
 /// Sends what the command writes and how it ends.
-async fn give_output(
-    sink: &mut SplitSink<WebSocket, Message>,
+pub(super) async fn give_output(
+    sink: &mut (impl Sink<Message, Error = axum::Error> + Unpin),
     mut session: ExecSession,
     [mut first, mut second]: [Option<(u8, Receiver)>; 2],
     mut sizes: mpsc::Receiver<(u16, u16)>,
@@ -181,19 +181,25 @@ async fn give_output(
     let mut buffers = (vec![0; OUTPUT_SIZE], vec![0; OUTPUT_SIZE]);
     while ended.is_none() || first.is_some() || second.is_some() {
         let sent = tokio::select! {
-            output = read(&mut first, &mut buffers.0) => forward(sink, output).await,
-            output = read(&mut second, &mut buffers.1) => forward(sink, output).await,
-            status = session.wait(), if ended.is_none() => {
-                ended = Some(status);
-                deadline = Some(tokio::time::Instant::now() + LINGER);
-                Ok(())
-            }
+            // What is there to be read goes before the deadline.
+            biased;
             Some((rows, cols)) = sizes.recv() => {
                 // A terminal that cannot be resized is still one.
                 let _ = session.resize(rows, cols);
                 Ok(())
             }
             _ = ping.tick() => sink.send(Message::Ping(Bytes::new())).await,
+            status = session.wait(), if ended.is_none() => {
+                ended = Some(status);
+                deadline = Some(tokio::time::Instant::now() + LINGER);
+                Ok(())
+            }
+            output = either(&mut first, &mut second, &mut buffers) => {
+                let sent = forward(sink, output).await;
+                // Counted from when the client has taken it, however slow it is.
+                deadline = deadline.map(|_| tokio::time::Instant::now() + LINGER);
+                sent
+            }
             () = at(deadline) => break,
         };
         if sent.is_err() {
@@ -209,8 +215,20 @@ async fn give_output(
     let _ = sink.send(Message::Close(None)).await;
 }
 
+/// The next output of either; neither waits for ever behind the other.
+async fn either(
+    first: &mut Option<(u8, Receiver)>,
+    second: &mut Option<(u8, Receiver)>,
+    buffers: &mut (Vec<u8>, Vec<u8>),
+) -> Option<Bytes> {
+    tokio::select! {
+        output = read(first, &mut buffers.0) => output,
+        output = read(second, &mut buffers.1) => output,
+    }
+}
+
 async fn forward(
-    sink: &mut SplitSink<WebSocket, Message>,
+    sink: &mut (impl Sink<Message, Error = axum::Error> + Unpin),
     output: Option<Bytes>,
 ) -> Result<(), axum::Error> {
     match output {

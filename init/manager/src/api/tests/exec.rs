@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use axum::extract::ws::Message;
+use futures_util::{Sink, SinkExt};
 use orlop_control::client::{ClientError, ExecFrame};
 use orlop_control::types::{ExecRequest, ExitStatus};
+use tokio::sync::mpsc;
 
-use super::Fixture;
+use super::super::exec::{ends, give_output};
+use super::{Fixture, runtime};
+use crate::exec::{ExecTarget, start};
 
 fn command(words: &[&str]) -> ExecRequest {
     let command = words.iter().map(|&word| word.to_owned()).collect();
@@ -122,4 +127,53 @@ async fn what_cannot_run_is_an_error() {
         .err()
         .unwrap();
     assert!(matches!(error, ClientError::Api(_)), "{error}");
+}
+
+/// Where frames go; each takes `pause` until the client has it.
+fn client(
+    pause: Duration,
+) -> (
+    impl Sink<Message, Error = axum::Error> + Unpin,
+    mpsc::UnboundedReceiver<Message>,
+) {
+    let (sender, frames) = mpsc::unbounded_channel();
+    let sink = futures_util::sink::unfold(sender, move |sender, message| async move {
+        tokio::time::sleep(pause).await;
+        sender.send(message).map_err(axum::Error::new)?;
+        Ok(sender)
+    });
+    (Box::pin(sink), frames)
+}
+
+#[tokio::test]
+async fn a_slow_client_gets_all_that_a_command_wrote_before_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = ExecTarget {
+        runtime: runtime(dir.path()),
+        runtime_root: dir.path().to_owned(),
+        container_id: "web".to_owned(),
+        rootfs: dir.path().to_owned(),
+        scratch: dir.path().to_owned(),
+    };
+    // As much as pipes hold, so that the command has ended before any is read.
+    let script = "head -c 60000 /dev/zero; head -c 60000 /dev/zero >&2; : >done";
+    let script = format!("cd {}; {script}", dir.path().display());
+    let mut session = start(target, command(&["sh", "-c", &script]))
+        .await
+        .unwrap();
+    while !dir.path().join("done").exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let ends = ends(&mut session).unwrap();
+    let (mut sink, mut frames) = client(Duration::from_millis(600));
+    give_output(&mut sink, session, ends.1, mpsc::channel(1).1).await;
+    sink.close().await.unwrap();
+    drop(sink);
+    let mut bytes = 0;
+    while let Some(frame) = frames.recv().await {
+        if let Message::Binary(frame) = frame {
+            bytes += frame.len() - 1;
+        }
+    }
+    assert_eq!(bytes, 120_000);
 }
