@@ -55,12 +55,11 @@ pub fn watch<T: Send + 'static>(
 ) -> Watch {
     Watch(tokio::spawn(async move {
         let began = tokio::time::Instant::now();
-        let mut machine = Machine::new(health.retries);
+        let mut machine = Machine::new(&health);
         loop {
             let result = probe::run(&health.probe, &target, health.timeout).await;
-            let in_grace = began.elapsed() < health.start_period;
             let before = machine.state();
-            machine = machine.step(result.is_ok(), in_grace);
+            machine = machine.step(result.is_ok(), began.elapsed());
             if machine.state() != before {
                 let change = change(machine.state(), result.err());
                 if changes.send(change).await.is_err() {

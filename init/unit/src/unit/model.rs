@@ -146,7 +146,7 @@ pub struct Health {
     pub interval: Duration,
     /// How long an answer may take (default 5 s).
     pub timeout: Duration,
-    /// Failures in a row that make a container unhealthy (default 3, at least 1).
+    /// Failures in a row, one an interval, that make a container unhealthy (default 3, at least 1).
     pub retries: u32,
     /// Time after the start in which failures do not count (default none).
     pub start_period: Duration,
