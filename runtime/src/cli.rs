@@ -75,7 +75,7 @@ struct ExecArgs {
     /// The process as a JSON file
     #[arg(long, short, value_name = "FILE")]
     process: Option<PathBuf>,
-    /// Write the process's id to this file
+    /// Write the process's id to this file once it runs its program
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
     /// Give the process a terminal
@@ -287,6 +287,7 @@ fn exec_process(root: &std::path::Path, args: &ExecArgs) -> Result<u8> {
         env: args.env.clone(),
         pid_file: args.pid_file.clone(),
         preserve_fds: args.preserve_fds,
+        detach: args.detach,
     };
     let relays = !args.detach && args.console_socket.is_none();
     let (terminal, master) = terminal(relays, args.console_socket.clone())?;

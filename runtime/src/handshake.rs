@@ -109,6 +109,15 @@ impl Channel {
         }
     }
 
+    /// Whether the other end is closed and left no message.
+    pub(crate) fn is_closed(&self) -> bool {
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(
+            recv(&self.0, &mut [0_u8; 1], look),
+            Ok((0, _)) | Err(Errno::CONNRESET)
+        )
+    }
+
     /// Waits for exactly this message.
     pub(crate) fn expect(&self, wanted: &Message) -> Result<()> {
         match self.receive()? {
@@ -145,7 +154,9 @@ mod tests {
         let error = parent.expect(&Message::Created).unwrap_err();
         assert_eq!(error.to_string(), "step x: no");
         assert_eq!(error.downcast_ref(), Some(&failure));
+        assert!(!child.is_closed());
         drop(parent);
+        assert!(child.is_closed());
         assert_eq!(child.receive().unwrap(), None);
         assert!(
             child

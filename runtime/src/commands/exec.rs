@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Process;
 use orlop_sys::clone::{Child, CloneArgs, kill_and_reap, spawn};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{
+    DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal,
+};
 
 use super::create::Terminal;
 use super::write_pid_file;
@@ -34,6 +36,7 @@ pub(crate) struct Request {
     pub(crate) env: Vec<String>,
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) preserve_fds: i32,
+    pub(crate) detach: bool,
 }
 
 /// Starts the process; when this returns, it has executed its program.
@@ -124,6 +127,7 @@ struct Entry {
     console: Option<Console>,
     parent: Channel,
     preserved_fds: i32,
+    detach: bool,
 }
 
 fn launch(
@@ -152,6 +156,7 @@ fn launch(
         console,
         parent: theirs,
         preserved_fds: request.preserve_fds,
+        detach: request.detach,
     };
     let args = CloneArgs {
         namespaces: 0,
@@ -167,15 +172,17 @@ fn launch(
             .with_context(|| format!("process.oomScoreAdj {score}"))?;
         }
         apply_rlimits(process::pid(child.pid)?, &rlimits)?;
-        if let Some(path) = &request.pid_file {
-            write_pid_file(path, child.pid)?;
-        }
         ours.send(&Message::Mapped)
             .context("the new process is gone")?;
         match ours.receive()? {
-            None => Ok(()),
-            Some(Message::Failed(failure)) => Err(failure.into()),
+            None => {}
+            Some(Message::Failed(failure)) => return Err(failure.into()),
             Some(other) => bail!("unexpected answer {other:?}"),
+        }
+        // Not before: whoever waits for the file takes it that the program runs.
+        match &request.pid_file {
+            Some(path) => write_pid_file(path, child.pid),
+            None => Ok(()),
         }
     })();
     if let Err(error) = started {
@@ -201,6 +208,8 @@ const STEPS: &[Step] = &[
     ("become the process's user", |entry| {
         entry.plan.become_user()
     }),
+    // Another user would not have it any more.
+    ("stay with the parent", stay_with_parent),
 ];
 
 /// Runs in the child. Returns its exit status, which means that something failed.
@@ -233,6 +242,18 @@ fn join(entry: &mut Entry) -> Result<()> {
     if entry.namespaces & libc_flags::USER != 0 {
         root_of_namespace()?;
     }
+    Ok(())
+}
+
+/// Has the process killed when we are, so that it does not stay where nobody waits for it. A
+/// program that gains privileges by its file, as set-uid ones do, is let off by the kernel.
+fn stay_with_parent(entry: &mut Entry) -> Result<()> {
+    if entry.detach {
+        return Ok(());
+    }
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have been killed before.
+    ensure!(!entry.parent.is_closed(), "the parent is gone");
     Ok(())
 }
 
