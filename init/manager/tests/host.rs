@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use orlop_control::client::ExecFrame;
+use orlop_control::client::{ClientError, ExecFrame};
 use orlop_control::types::{ExecRequest, HealthState, LogStream, UnitFile, UnitState};
 use orlop_handover::{FromInit, ToInit};
 use support::{IMAGE, TestHost, alone, make_store, possible};
@@ -277,6 +277,22 @@ fn commands_run_in_a_container_with_and_without_a_terminal() {
     );
     let (out, _, code) = run("busybox stty size; exit 6", true);
     assert_eq!((out.trim_end(), code), ("33 77", Some(6)));
+    for (command, tty, expected) in [
+        ("/no/such", true, "commandNotFound"),
+        ("/no/such", false, "commandNotFound"),
+        ("/bin", true, "commandNotExecutable"),
+    ] {
+        let request = ExecRequest {
+            command: vec![command.to_owned()],
+            tty,
+            ..ExecRequest::default()
+        };
+        let refused = host.runtime.block_on(host.client.exec("box", &request));
+        let Err(ClientError::Api(error)) = refused else {
+            panic!("{command} started");
+        };
+        assert_eq!(error.code, expected, "{error}");
+    }
 }
 
 #[test]

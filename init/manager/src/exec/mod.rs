@@ -4,25 +4,27 @@
 //! command's exit status on. It knows nothing of the transport that the bytes
 //! travel over.
 
+mod attached;
 mod console;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use orlop_control::types::{ApiError, ExecRequest, ExitStatus};
 use rustix::process::Signal;
 use rustix::termios::{Winsize, tcsetwinsize};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
+pub(crate) use attached::{Attached, Call};
 use console::ConsoleSocket;
 
 /// Longest command line and environment together, in bytes.
 const ARGUMENTS_MAX: usize = 128 * 1024;
 
-/// How long the runtime may take until the terminal is there.
-const CONSOLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the runtime may take until the command runs.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where a command would run.
 #[derive(Debug, Clone)]
@@ -35,7 +37,7 @@ pub struct ExecTarget {
     pub container_id: String,
     /// The container's root, to look user names up in.
     pub rootfs: PathBuf,
-    /// A directory for the console's socket.
+    /// A directory for sockets and files of the call.
     pub scratch: PathBuf,
 }
 
@@ -153,76 +155,62 @@ pub async fn start(target: ExecTarget, request: ExecRequest) -> Result<ExecSessi
         ),
         None => None,
     };
-    let log = target
-        .scratch
-        .join(format!("exec-{}.log", crate::container::id::random()));
-    let mut command = Command::new(&target.runtime);
-    command.arg("--root").arg(&target.runtime_root);
-    command.arg("--log").arg(&log).arg("exec");
+    let mut call = Call::new(&target.runtime, &target.runtime_root, &target.scratch);
     if let Some(user) = &user {
-        command
-            .arg("--user")
-            .arg(format!("{}:{}", user.uid, user.gid));
+        let user = format!("{}:{}", user.uid, user.gid);
+        call.command.arg("--user").arg(user);
     }
     if let Some(cwd) = &request.cwd {
-        command.arg("--cwd").arg(cwd);
+        call.command.arg("--cwd").arg(cwd);
     }
     for entry in &request.env {
-        command.arg("--env").arg(entry);
+        call.command.arg("--env").arg(entry);
     }
-    let session = if request.tty {
-        with_terminal(command, &target, &request, &log).await
-    } else {
-        with_pipes(command, &target, &request, &log)
+    let begun = async {
+        if request.tty {
+            with_terminal(call, &target, &request).await
+        } else {
+            with_pipes(call, &target, &request).await
+        }
     };
-    let _ = std::fs::remove_file(&log);
-    session
+    let late = |_| ApiError::unavailable("the runtime did not run the command in time");
+    tokio::time::timeout(START_TIMEOUT, begun)
+        .await
+        .map_err(late)?
 }
 
-fn finish(command: &mut Command, target: &ExecTarget, request: &ExecRequest) {
-    command
+/// Starts the call, complete up to the container and the command.
+fn spawn(mut call: Call, target: &ExecTarget, request: &ExecRequest) -> Result<Attached, ApiError> {
+    call.command
         .arg("--")
         .arg(&target.container_id)
         .args(&request.command);
-}
-
-fn spawn(command: &mut Command) -> Result<Child, ApiError> {
-    command
-        .spawn()
+    call.spawn()
         .map_err(|error| ApiError::internal(format!("cannot run the runtime: {error}")))
 }
 
-fn with_pipes(
-    mut command: Command,
+async fn with_pipes(
+    mut call: Call,
     target: &ExecTarget,
     request: &ExecRequest,
-    _log: &Path,
 ) -> Result<ExecSession, ApiError> {
-    finish(&mut command, target, request);
-    command.stdin(if request.stdin {
+    call.command.stdin(if request.stdin {
         Stdio::piped()
     } else {
         Stdio::null()
     });
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = spawn(&mut command)?;
+    call.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut attached = spawn(call, target, request)?;
+    attached.started().await?;
+    let mut child = attached.let_go();
     let pipe = |error: std::io::Error| ApiError::internal(format!("cannot keep a pipe: {error}"));
-    let stdin = match child.stdin.take() {
-        Some(end) => Some(end.into_owned_fd().map_err(pipe)?),
-        None => None,
-    };
-    let stdout = match child.stdout.take() {
-        Some(end) => Some(end.into_owned_fd().map_err(pipe)?),
-        None => None,
-    };
-    let stderr = match child.stderr.take() {
-        Some(end) => Some(end.into_owned_fd().map_err(pipe)?),
-        None => None,
-    };
+    let stdin = child.stdin.take().map(|end| end.into_owned_fd());
+    let stdout = child.stdout.take().map(|end| end.into_owned_fd());
+    let stderr = child.stderr.take().map(|end| end.into_owned_fd());
     Ok(ExecSession {
-        stdin,
-        stdout,
-        stderr,
+        stdin: stdin.transpose().map_err(pipe)?,
+        stdout: stdout.transpose().map_err(pipe)?,
+        stderr: stderr.transpose().map_err(pipe)?,
         pty: None,
         child,
         ended: false,
@@ -230,44 +218,33 @@ fn with_pipes(
 }
 
 async fn with_terminal(
-    mut command: Command,
+    mut call: Call,
     target: &ExecTarget,
     request: &ExecRequest,
-    log: &Path,
 ) -> Result<ExecSession, ApiError> {
     let socket = ConsoleSocket::bind(&target.scratch)
         .map_err(|error| ApiError::internal(format!("cannot make the console socket: {error}")))?;
-    command
+    call.command
         .arg("--tty")
         .arg("--console-socket")
         .arg(socket.path());
-    finish(&mut command, target, request);
-    command
+    call.command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let mut child = spawn(&mut command)?;
-    let pty = tokio::select! {
-        pty = socket.receive() => pty.map_err(|error| ApiError::internal(
-            format!("the runtime sent no terminal: {error}")))?,
-        status = child.wait() => {
-            let said = std::fs::read_to_string(log).unwrap_or_default();
-            let said = said.lines().last().unwrap_or("it said nothing").to_owned();
-            let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-            return Err(ApiError::conflict(format!("the command did not start ({status}): {said}")));
-        }
-        () = tokio::time::sleep(CONSOLE_TIMEOUT) => {
-            let _ = child.start_kill();
-            return Err(ApiError::unavailable("the runtime made no terminal in time"));
-        }
-    };
+    let mut attached = spawn(call, target, request)?;
+    attached.started().await?;
+    // It was sent before the command ran.
+    let pty = socket.receive().await;
+    let pty =
+        pty.map_err(|error| ApiError::internal(format!("the runtime sent no terminal: {error}")))?;
     set_size(&pty, request.rows, request.cols)?;
     Ok(ExecSession {
         stdin: None,
         stdout: None,
         stderr: None,
         pty: Some(pty),
-        child,
+        child: attached.let_go(),
         ended: false,
     })
 }

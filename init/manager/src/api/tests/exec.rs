@@ -127,6 +127,22 @@ async fn what_cannot_run_is_an_error() {
         .err()
         .unwrap();
     assert!(matches!(error, ClientError::Api(_)), "{error}");
+    for tty in [false, true] {
+        let request = ExecRequest {
+            tty,
+            ..command(&["no-such-command"])
+        };
+        let refused = fixture.local().exec("web", &request).await;
+        let Err(ClientError::Api(error)) = refused else {
+            panic!("it started");
+        };
+        assert_eq!(error.code, "commandNotFound");
+        assert_eq!(error.message, "exec no-such-command: no such file");
+    }
+    let left = std::fs::read_dir(fixture.dir.path()).unwrap();
+    let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = left.filter(|name| name.starts_with("exec-")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// Where frames go; each takes `pause` until the client has it.

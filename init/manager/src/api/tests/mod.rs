@@ -72,10 +72,26 @@ pub(crate) fn handle(dir: &Path) -> (Handle, broadcast::Sender<Event>) {
 }
 
 /// A runtime whose `exec` runs the command right here.
-fn runtime(dir: &Path) -> PathBuf {
+pub(crate) fn runtime(dir: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let path = dir.join("runtime");
-    let script = "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nshift 2\nexec \"$@\"\n";
+    let script = r#"#!/bin/sh
+while [ "$1" != -- ]; do
+  case "$1" in
+    --pid-file) pid=$2 ;;
+    --log) log=$2 ;;
+  esac
+  shift
+done
+shift 2
+if ! command -v "$1" >/dev/null; then
+  echo "{\"level\":\"error\",\"msg\":\"exec $1: no such file\"}" >"$log"
+  exit 127
+fi
+echo $$ >"$pid.new"
+mv "$pid.new" "$pid"
+exec setsid "$@"
+"#;
     std::fs::write(&path, script).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
