@@ -232,6 +232,7 @@ impl Owner {
                 runtime,
                 container: container.id.clone(),
                 address: entry.address,
+                scratch: self.tools.paths.scratch(),
             };
             let (unit, id) = (name.to_owned(), container.id.clone());
             entry.health = Some(HealthState::Starting);

@@ -4,6 +4,7 @@ pub mod machine;
 mod probe;
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use orlop_control::types::HealthState;
@@ -23,6 +24,8 @@ pub struct Target {
     pub container: String,
     /// The container's address, if it has one.
     pub address: Option<Ipv4Addr>,
+    /// A directory for files of the calls.
+    pub scratch: PathBuf,
 }
 
 /// A task that probes; dropping it ends it.
@@ -94,6 +97,7 @@ mod tests {
             runtime: Runtime::new("/none".into(), "/none".into()),
             container: String::new(),
             address: Some(Ipv4Addr::LOCALHOST),
+            scratch: "/none".into(),
         };
         let (changes, mut heard) = mpsc::channel(1);
         changes.try_send(None).unwrap();
