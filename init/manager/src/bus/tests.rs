@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::sync::broadcast;
 use zbus::connection::Builder;
-use zbus::{Connection, proxy};
+use zbus::{Connection, Message, proxy};
 
 use crate::api::tests::handle;
 
@@ -178,6 +178,39 @@ async fn huge_messages_and_nonsense_end_the_connection() {
     }
     let connection = fixture.connect().await;
     manager(&connection).await.version().await.unwrap();
+}
+
+/// How much a client can send that never reads, until it is put out.
+async fn sent_without_reading(flags: u8) -> usize {
+    let fixture = Fixture::new(Role::Reader);
+    let mut stream = UnixStream::connect(fixture.path()).await.unwrap();
+    let greeting = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
+    stream.write_all(greeting).await.unwrap();
+    let call = Message::method_call("/org/orlop/Manager1", "GetUnit")
+        .interface("org.orlop.Manager1")
+        .build(&"x".repeat(60_000))
+        .unwrap();
+    let mut call = call.data().to_vec();
+    call[2] |= flags;
+    let mut sent = 0;
+    let day = Duration::from_secs(86_400);
+    let sending = async {
+        while sent < 100_000_000 && stream.write_all(&call).await.is_ok() {
+            sent += call.len();
+        }
+    };
+    let ended = tokio::time::timeout(day, sending).await;
+    ended.expect("it may stay for ever");
+    sent
+}
+
+// Nothing here is waited for but the two ends of a socket.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_reads_is_put_out_before_it_fills_the_memory() {
+    for flags in [0, 1] {
+        let sent = sent_without_reading(flags).await;
+        assert!(sent < 100_000_000, "it goes on after {sent} bytes");
+    }
 }
 
 /// What a program does that knows only libdbus.
