@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Display;
 use std::io;
+use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError};
 
@@ -90,6 +91,15 @@ impl ClientError {
         Self::Broken {
             host: "the host".into(),
             reason: root(error.as_ref()),
+            refused: false,
+        }
+    }
+
+    /// A stream of which nothing was heard for so long.
+    pub(super) fn silence(endpoint: &Endpoint, time: Duration) -> Self {
+        Self::Broken {
+            host: endpoint.to_string(),
+            reason: format!("nothing came for {} s", time.as_secs()),
             refused: false,
         }
     }

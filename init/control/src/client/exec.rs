@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message, protocol::WebSocketConfig};
 
 use super::connect::{self, Stream};
-use super::{CONNECT_TIMEOUT, Client, ClientError, Endpoint, segment, success};
+use super::{CONNECT_TIMEOUT, Client, ClientError, Endpoint, SILENCE_MAX, segment, success};
 use crate::types::{
     ApiError, EXEC_STDERR, EXEC_STDIN, EXEC_STDOUT, ErrorBody, ExecControl, ExecReport,
     ExecRequest, ExitStatus,
@@ -143,7 +143,10 @@ impl ExecOutput<'_> {
 
     async fn message(&mut self) -> Result<Option<Said>, ClientError> {
         loop {
-            let Some(message) = self.output.next().await else {
+            let message = tokio::time::timeout(SILENCE_MAX, self.output.next())
+                .await
+                .map_err(|_| ClientError::silence(self.endpoint, SILENCE_MAX))?;
+            let Some(message) = message else {
                 return Ok(None);
             };
             match message.map_err(|error| broken(self.endpoint, error))? {

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
-use super::{ClientError, Endpoint, query, segment, stream};
+use super::{ClientError, Endpoint, SILENCE_MAX, query, segment, stream};
 use crate::types::{ErrorBody, EventQuery, EventRecord, LogLine, LogQuery};
 
 /// The longest line, in bytes.
@@ -175,7 +175,10 @@ impl Lines {
                     "a line of a stream is too long".into(),
                 ));
             }
-            let Some(frame) = self.body.frame().await else {
+            let frame = tokio::time::timeout(SILENCE_MAX, self.body.frame())
+                .await
+                .map_err(|_| ClientError::silence(&self.endpoint, SILENCE_MAX))?;
+            let Some(frame) = frame else {
                 if self.buffer.is_empty() {
                     return Ok(None);
                 }

@@ -40,6 +40,9 @@ use crate::types::{
 
 /// How long connecting and the TLS handshake may take together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a stream may be silent: the host gives a sign of life every 20 s at
+/// least. One that has lost its power or its network cannot say that it is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// How long an answer may take to begin.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long loading an uploaded image may take.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -34,6 +35,8 @@ const OUTPUT_SIZE: usize = 16 * 1024;
 const LINGER: Duration = Duration::from_millis(500);
 /// How often a quiet client is asked whether it is there.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// So many of these may be without an answer.
+const UNANSWERED_MAX: u32 = 2;
 /// How long a client may take to close after the end.
 const PART_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many new sizes of a terminal may wait.
@@ -104,9 +107,40 @@ async fn run(socket: WebSocket, mut session: ExecSession) {
         return;
     };
     let (resize, sizes) = mpsc::channel(SIZES_MAX);
+    let pings = Pings::default();
     tokio::select! {
-        () = take_input(&mut stream, input, resize) => {}
-        () = give_output(&mut sink, session, outputs, sizes) => part(stream).await,
+        () = take_input(&mut stream, input, resize, &pings) => {}
+        () = give_output(&mut sink, session, outputs, sizes, &pings) => part(stream).await,
+    }
+}
+
+/// Whether a client answers: one that has lost its power or its network cannot
+/// say that it is gone.
+#[derive(Debug, Default)]
+pub(super) struct Pings {
+    unanswered: AtomicU32,
+    /// Nothing is read from the client now, so that no answer would be seen.
+    deaf: AtomicBool,
+}
+
+impl Pings {
+    /// Counts one more; false when too many had no answer.
+    fn another(&self) -> bool {
+        self.deaf.load(Ordering::Relaxed)
+            || self.unanswered.fetch_add(1, Ordering::Relaxed) < UNANSWERED_MAX
+    }
+
+    fn heard(&self) {
+        self.unanswered.store(0, Ordering::Relaxed);
+    }
+
+    /// Waits for what keeps us from reading.
+    async fn deaf_for<T>(&self, busy: impl Future<Output = T>) -> T {
+        self.deaf.store(true, Ordering::Relaxed);
+        let result = busy.await;
+        self.heard();
+        self.deaf.store(false, Ordering::Relaxed);
+        result
     }
 }
 
@@ -141,13 +175,15 @@ async fn take_input(
     stream: &mut SplitStream<WebSocket>,
     mut input: Option<Sender>,
     resize: mpsc::Sender<(u16, u16)>,
+    pings: &Pings,
 ) {
     while let Some(Ok(message)) = stream.next().await {
+        pings.heard();
         match message {
             Message::Binary(bytes) => {
                 if let (Some((&EXEC_STDIN, bytes)), Some(end)) =
                     (bytes.split_first(), input.as_mut())
-                    && end.write_all(bytes).await.is_err()
+                    && pings.deaf_for(end.write_all(bytes)).await.is_err()
                 {
                     // The command reads no more; it may still write.
                     input = None;
@@ -173,6 +209,7 @@ pub(super) async fn give_output(
     mut session: ExecSession,
     [mut first, mut second]: [Option<(u8, Receiver)>; 2],
     mut sizes: mpsc::Receiver<(u16, u16)>,
+    pings: &Pings,
 ) {
     let mut ended = None;
     let mut deadline = None;
@@ -188,7 +225,12 @@ pub(super) async fn give_output(
                 let _ = session.resize(rows, cols);
                 Ok(())
             }
-            _ = ping.tick() => sink.send(Message::Ping(Bytes::new())).await,
+            _ = ping.tick() => {
+                if !pings.another() {
+                    return;
+                }
+                sink.send(Message::Ping(Bytes::new())).await
+            }
             status = session.wait(), if ended.is_none() => {
                 ended = Some(status);
                 deadline = Some(tokio::time::Instant::now() + LINGER);
@@ -198,6 +240,8 @@ pub(super) async fn give_output(
                 let sent = forward(sink, output).await;
                 // Counted from when the client has taken it, however slow it is.
                 deadline = deadline.map(|_| tokio::time::Instant::now() + LINGER);
+                // Only a quiet connection needs one.
+                ping.reset();
                 sent
             }
             () = at(deadline) => break,

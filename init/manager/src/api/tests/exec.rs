@@ -8,7 +8,7 @@ use orlop_control::client::{ClientError, ExecFrame};
 use orlop_control::types::{ExecRequest, ExitStatus};
 use tokio::sync::mpsc;
 
-use super::super::exec::{ends, give_output};
+use super::super::exec::{Pings, ends, give_output};
 use super::{Fixture, runtime};
 use crate::exec::{ExecTarget, start};
 
@@ -108,6 +108,39 @@ async fn a_client_that_leaves_hangs_the_command_up() {
 }
 
 #[tokio::test]
+async fn a_connection_that_went_silent_ends_at_both_ends() {
+    let fixture = Fixture::new().await;
+    let gone = fixture.dir.path().join("gone");
+    let script = format!(
+        "trap 'touch {}; exit' HUP; echo up; while :; do sleep 0.1; done",
+        gone.display()
+    );
+    let (client, link) = fixture.over_a_link();
+    let mut session = client
+        .exec("web", &command(&["sh", "-c", &script]))
+        .await
+        .unwrap();
+    let up = session.next().await.unwrap();
+    assert_eq!(up, ExecFrame::Stdout("up\n".into()));
+    tokio::time::pause();
+    // Silence alone is no end, as long as signs of life come.
+    let day = Duration::from_secs(86_400);
+    tokio::time::timeout(day, session.next()).await.unwrap_err();
+    link.cut();
+    let error = tokio::time::timeout(day, session.next()).await.unwrap();
+    assert!(error.is_err_and(|error| error.is_transport()));
+    tokio::time::sleep(day).await;
+    tokio::time::resume();
+    for _ in 0..600 {
+        if gone.exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the host goes on");
+}
+
+#[tokio::test]
 async fn what_cannot_run_is_an_error() {
     let fixture = Fixture::new().await;
     let error = fixture
@@ -182,7 +215,8 @@ async fn a_slow_client_gets_all_that_a_command_wrote_before_it_ended() {
     }
     let ends = ends(&mut session).unwrap();
     let (mut sink, mut frames) = client(Duration::from_millis(600));
-    give_output(&mut sink, session, ends.1, mpsc::channel(1).1).await;
+    let (_resize, sizes) = mpsc::channel(1);
+    give_output(&mut sink, session, ends.1, sizes, &Pings::default()).await;
     sink.close().await.unwrap();
     drop(sink);
     let mut bytes = 0;

@@ -15,7 +15,8 @@ use orlop_control::types::{
     ApiError, ApplyReport, Desired, Diagnostic, Event, HostStatus, ImageInfo, UnitState, UnitStatus,
 };
 use tempfile::TempDir;
-use tokio::sync::{broadcast, mpsc};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{ApiConfig, Server, serve};
 use crate::exec::ExecTarget;
@@ -60,6 +61,40 @@ impl Fixture {
 
     pub(crate) fn local(&self) -> Client {
         Client::new(Endpoint::Unix(self.socket()))
+    }
+
+    /// A client over a link that can be cut.
+    pub(crate) fn over_a_link(&self) -> (Client, Link) {
+        let (path, host) = (self.dir.path().join("link.sock"), self.socket());
+        let listener = UnixListener::bind(&path).unwrap();
+        let link = Link(watch::Sender::new(0));
+        let cut = link.0.subscribe();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let host = UnixStream::connect(&host).await.unwrap();
+                tokio::spawn(carry(client, host, cut.clone()));
+            }
+        });
+        (Client::new(Endpoint::Unix(path)), link)
+    }
+}
+
+/// A network between a client and its host.
+pub(crate) struct Link(watch::Sender<u32>);
+
+impl Link {
+    /// From now on nothing comes through on the connections that there are; none
+    /// of their ends is told.
+    pub(crate) fn cut(&self) {
+        self.0.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+async fn carry(mut client: UnixStream, mut host: UnixStream, mut cut: watch::Receiver<u32>) {
+    cut.mark_unchanged();
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut client, &mut host) => {}
+        _ = cut.changed() => std::future::pending().await,
     }
 }
 

@@ -17,6 +17,22 @@ fn event(unit: &str) -> Event {
 }
 
 #[tokio::test]
+async fn events_go_on_when_the_connection_went_silent() {
+    let fixture = Fixture::new().await;
+    let (client, link) = fixture.over_a_link();
+    let mut events = client.events(EventQuery::default()).await.unwrap();
+    fixture.events.send(event("a")).unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap().event, event("a"));
+    link.cut();
+    fixture.events.send(event("b")).unwrap();
+    tokio::time::pause();
+    let day = std::time::Duration::from_secs(86_400);
+    let next = tokio::time::timeout(day, events.next()).await;
+    let next = next.expect("it waits for ever");
+    assert_eq!(next.unwrap().unwrap().event, event("b"));
+}
+
+#[tokio::test]
 async fn events_go_on_after_a_cursor() {
     let fixture = Fixture::new().await;
     let client = fixture.local();
