@@ -1,6 +1,7 @@
 //! `orlop exec`.
 
 use std::io::{self, IsTerminal, Read, Write};
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -111,8 +112,16 @@ async fn carry(session: &mut ExecSession, args: &Args) -> Result<ExitStatus, Fai
     let receiving = async {
         loop {
             match output.next().await.map_err(broken)? {
-                ExecFrame::Stdout(bytes) => put(io::stdout().lock(), &bytes)?,
-                ExecFrame::Stderr(bytes) => put(io::stderr().lock(), &bytes)?,
+                ExecFrame::Stdout(bytes) => {
+                    if put(io::stdout().lock(), &bytes)?.is_break() {
+                        return Ok(ExitStatus {
+                            code: Some(0),
+                            signal: None,
+                        });
+                    }
+                }
+                // The output may still be wanted where the errors are not.
+                ExecFrame::Stderr(bytes) => put(io::stderr().lock(), &bytes).map(drop)?,
                 ExecFrame::Exit(status) => return Ok(status),
             }
         }
@@ -146,10 +155,13 @@ impl Endings {
     }
 }
 
-fn put(mut out: impl Write, bytes: &[u8]) -> Result<(), Failure> {
-    out.write_all(bytes)
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::new(format!("cannot print: {error}")).code(125))
+/// Prints; breaks off when whoever read has what it wanted, as `head` does.
+fn put(mut out: impl Write, bytes: &[u8]) -> Result<ControlFlow<()>, Failure> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(Failure::new(format!("cannot print: {error}")).code(125)),
+    }
 }
 
 /// Standard input, read by a thread of its own: it cannot be waited for without
@@ -204,4 +216,20 @@ fn refused(error: ClientError) -> Failure {
 
 fn broken(error: ClientError) -> Failure {
     Failure::from(error).code(125)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_enough_is_no_failure() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        assert!(put(writer, b"more").unwrap().is_break());
+        assert!(put(Vec::new(), b"more").unwrap().is_continue());
+        // A disk that is full is one.
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        assert!(put(full.unwrap(), b"more").is_err());
+    }
 }
