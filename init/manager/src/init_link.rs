@@ -38,7 +38,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    fn new(queue: mpsc::Sender<Outgoing>) -> Outbox {
+    pub(crate) fn new(queue: mpsc::Sender<Outgoing>) -> Outbox {
         Outbox {
             queue,
             backlog: VecDeque::new(),

@@ -13,6 +13,7 @@ use crate::api::ApiConfig;
 use crate::container::runtime::Runtime;
 use crate::container::{Tools, ids, image};
 use crate::core::owner::{Owner, Queues};
+use crate::core::past::Past;
 use crate::handle::Handle;
 use crate::host::Host;
 use crate::net::Network;
@@ -76,8 +77,9 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
     ] {
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
-    let (to_init, from_init) = crate::init_link::serve(link)?;
+    let (mut to_init, mut from_init) = crate::init_link::serve(link)?;
     let mut host = Host::read(&paths)?;
+    let past = Past::take_over(&paths, &host.boot_id, &mut to_init, &mut from_init).await?;
     let network = match options.no_network {
         true => None,
         false => Some(start_network(&mut host, &paths).await?),
@@ -107,7 +109,7 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
         events: handle.event_sender(),
     };
     interfaces(&handle, &tools, &mut host).await;
-    Owner::run(tools, host, queues).await
+    Owner::run(tools, host, past, queues).await
 }
 
 async fn start_network(host: &mut Host, paths: &Paths) -> anyhow::Result<Arc<Network>> {

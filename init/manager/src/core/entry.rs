@@ -134,28 +134,6 @@ impl Entry {
             .filter(|exit| exit.boot == boot && (exit.pid, exit.start_time) == process)
     }
 
-    /// Whether its container may write what nobody collects.
-    pub(super) fn lacks_collector(&self) -> bool {
-        let process = self.container.as_ref().and_then(|c| c.phase.process());
-        let may_write = match &self.machine.state {
-            State::Starting { then: _ }
-            | State::Running { since: _ }
-            | State::Stopping {
-                kill_at: _,
-                next: _,
-            } => true,
-            // Its cleaning takes the collector away, and what is left with it.
-            State::Cleaning { next: _ }
-            | State::Stopped
-            | State::Waiting
-            | State::Backoff { until: _ }
-            | State::Exited(_)
-            | State::Failed
-            | State::Gone => false,
-        };
-        may_write && process.is_some() && self.collector.is_none()
-    }
-
     /// Whether it was stopped as its file is gone.
     pub(super) fn abandoned(&self) -> bool {
         matches!(self.fileless, Some(Fileless::Stopped { again: _ }))

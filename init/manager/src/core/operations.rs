@@ -16,7 +16,6 @@ use super::owner::{Keeping, Owner, Report};
 use super::record::{self, Container, Phase};
 use super::state::{Event, State};
 use crate::container::{Tools, id, stdio};
-use crate::logs::{Limits, collect};
 
 /// The pause before what could not be given back is tried again.
 const CLEAN_AGAIN: Duration = Duration::from_secs(2);
@@ -147,29 +146,12 @@ impl Owner {
         };
         let result = result
             .map_err(|reason| format!("PID 1 does not keep the container's output: {reason}"))
-            .and_then(|()| self.collect(&unit, fifos, true));
+            .and_then(|()| {
+                let dir = self.tools.paths.logs(&unit);
+                let entry = self.units.get_mut(&unit).ok_or("the unit is gone")?;
+                entry.collect(&dir, fifos, true)
+            });
         let _ = reply.send(result);
-    }
-
-    /// Begins to move a container's output to the log.
-    pub(super) fn collect(
-        &mut self,
-        name: &str,
-        fifos: [OwnedFd; 2],
-        fresh: bool,
-    ) -> Result<(), String> {
-        let dir = self.tools.paths.logs(name);
-        let entry = self.units.get_mut(name).ok_or("the unit is gone")?;
-        let total = entry.effective().map(|d| d.unit().logs.max_size.get());
-        let limits = Limits {
-            total: total.unwrap_or(1 << 20),
-        };
-        let (grown, dropped) = (entry.grown.clone(), entry.dropped.clone());
-        let collector = collect(&dir, fifos, limits, fresh, grown, dropped)
-            .map_err(|error| format!("its log cannot be written: {error}"))?;
-        entry.collector = Some(collector);
-        entry.uncollected = None;
-        Ok(())
     }
 
     /// A start came to an end: the container runs, or what there is of it goes.

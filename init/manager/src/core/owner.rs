@@ -19,6 +19,7 @@ use super::entry::Entry;
 use super::exits::{Recorded, Unrecorded};
 use super::fileless::Removed;
 use super::files::Files;
+use super::past::Past;
 use super::record::{self, Record};
 use super::state::{Action, Event, State, step};
 use super::stopping::Stopping;
@@ -100,8 +101,6 @@ pub struct Owner {
     pub(super) unrecorded: Unrecorded,
     /// Who waits for PID 1 to keep a container's output.
     pub(super) keeping: HashMap<String, Keeping>,
-    /// What PID 1 kept over from an earlier manager.
-    pub(super) kept: HashMap<String, Vec<OwnedFd>>,
     /// What is under way with the unit files.
     pub(super) files: Files,
     /// The units that are to go for good.
@@ -123,8 +122,8 @@ pub(super) struct Keeping {
 }
 
 impl Owner {
-    /// Runs for as long as PID 1 does.
-    pub async fn run(tools: Tools, host: Host, queues: Queues) -> anyhow::Result<()> {
+    /// Goes on from the past and runs for as long as PID 1 does.
+    pub async fn run(tools: Tools, host: Host, past: Past, queues: Queues) -> anyhow::Result<()> {
         let Queues {
             mut requests,
             to_init,
@@ -144,14 +143,13 @@ impl Owner {
             unclaimed: Vec::new(),
             unrecorded: Unrecorded::default(),
             keeping: HashMap::new(),
-            kept: HashMap::new(),
             files: Files::default(),
             removed,
             unreadable: None,
             dir_warnings: Vec::new(),
             stopping: None,
         };
-        owner.recover(&mut from_init).await?;
+        owner.recover(past);
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -160,7 +158,7 @@ impl Owner {
             let free = !owner.init.is_crowded();
             tokio::select! {
                 message = from_init.recv() => match message {
-                    Some((message, fds)) => owner.hear(message, fds),
+                    Some((message, _fds)) => owner.hear(message),
                     None => anyhow::bail!("PID 1 is gone"),
                 },
                 () = owner.init.pass_on() => {}
@@ -292,7 +290,7 @@ impl Owner {
         });
     }
 
-    fn hear(&mut self, message: FromInit, fds: Vec<OwnedFd>) {
+    fn hear(&mut self, message: FromInit) {
         match message {
             FromInit::Ping { seq } => self.init.say(ToInit::Pong { seq }, Vec::new()),
             FromInit::Exit {
@@ -315,10 +313,10 @@ impl Owner {
             FromInit::StopContainers { deadline_ms } => {
                 self.stopping = Some(Stopping::within(deadline_ms));
             }
-            FromInit::Kept { key, names: _ } => {
-                self.kept.insert(key, fds);
-            }
-            FromInit::Welcome { kept: _ } | FromInit::Ready => {}
+            // Only said before Ready, to whoever takes over.
+            FromInit::Kept { key: _, names: _ }
+            | FromInit::Welcome { kept: _ }
+            | FromInit::Ready => {}
         }
     }
 

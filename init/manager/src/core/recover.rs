@@ -1,24 +1,20 @@
 //! Starting, which is recovering: from the records, from PID 1, and from what
 //! the runtime knows, to where things stood.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::PoisonError;
 
-use orlop_handover::{FromInit, ToInit};
-use tokio::sync::mpsc;
+use orlop_handover::ToInit;
 
-use super::definitions::Definition;
 use super::entry::Entry;
 use super::exits::{self, Recorded};
 use super::fileless::Fileless;
 use super::owner::{Owner, Report};
-use super::record::{self, Phase, Record};
+use super::past::Past;
+use super::record::Phase;
 use super::state::{Event, Next, State};
-use super::stopping::Stopping;
 use crate::container::runtime::{Found, start_time};
-use crate::container::stdio;
-use crate::init_link::Incoming;
 
 /// After so many looks at which a container's process was not there, its end
 /// is taken to have gone unseen.
@@ -26,100 +22,37 @@ const MISSING_MAX: u32 = 3;
 
 impl Owner {
     /// Picks up where the manager before left off, or begins.
-    pub(super) async fn recover(
-        &mut self,
-        from_init: &mut mpsc::Receiver<Incoming>,
-    ) -> anyhow::Result<()> {
-        let exits = self.listen(from_init).await?;
+    pub(super) fn recover(&mut self, past: Past) {
+        self.stopping = past.stopping;
+        self.units = past.units;
         if let Err(error) = super::apply::recover(&self.tools.paths.etc()) {
             self.files.unfinished(&error);
         }
-        let records = record::load(&self.tools.paths.unit_records())?;
-        for (name, record) in records {
-            self.restore(&name, record);
+        for (name, entry) in &mut self.units {
+            let exits = exits::load(&self.tools.paths.exits(), name).unwrap_or_default();
+            entry.last_exit = exits.last().cloned();
         }
         self.find_abandoned();
         self.reload();
         let left = self.names_where(|_, entry| entry.container.is_some());
         for name in left {
-            self.resume_collecting(&name);
             self.investigate(&name);
         }
         let gone = self.names_where(|_, entry| entry.machine.state == State::Gone);
         for name in gone {
             self.forget(&name);
         }
-        self.forget_strangers();
+        self.forget_strangers(past.kept);
         // One that was acknowledged just before the end of the manager before is
         // not told again, but its unit does not know of it.
         let boot = &self.host.boot_id;
         let on_record = self.units.values().filter_map(|entry| entry.ended(boot));
         let on_record: Vec<Recorded> = on_record.cloned().collect();
-        for exit in exits.into_iter().chain(on_record) {
+        for exit in past.exits.into_iter().chain(on_record) {
             self.exited(exit);
         }
         self.collect_images();
         self.init.say(ToInit::Running, Vec::new());
-        Ok(())
-    }
-
-    /// Hears what PID 1 has to tell of the past.
-    async fn listen(
-        &mut self,
-        from_init: &mut mpsc::Receiver<Incoming>,
-    ) -> anyhow::Result<Vec<Recorded>> {
-        let mut exits = Vec::new();
-        loop {
-            let Some((message, fds)) = from_init.recv().await else {
-                anyhow::bail!("PID 1 is gone");
-            };
-            match message {
-                FromInit::Ready => return Ok(exits),
-                FromInit::Kept { key, names: _ } => {
-                    self.kept.insert(key, fds);
-                }
-                FromInit::Exit {
-                    pid,
-                    start_time,
-                    code,
-                    signal,
-                    at_ms,
-                } => exits.push(Recorded {
-                    boot: self.host.boot_id.clone(),
-                    pid,
-                    start_time,
-                    code,
-                    signal,
-                    out_of_memory: false,
-                    at_ms,
-                }),
-                FromInit::Ping { seq } => self.init.say(ToInit::Pong { seq }, Vec::new()),
-                FromInit::StopContainers { deadline_ms } => {
-                    self.stopping = Some(Stopping::within(deadline_ms));
-                }
-                FromInit::Welcome { kept: _ }
-                | FromInit::KeptOk { key: _ }
-                | FromInit::KeepRefused { key: _, reason: _ } => {}
-            }
-        }
-    }
-
-    fn restore(&mut self, name: &str, record: Record) {
-        let mut entry = Entry::new();
-        let source = record.source;
-        let definition = record
-            .text
-            .and_then(|text| Definition::parse(Path::new(&source), text.as_bytes()).ok());
-        entry.source = source;
-        entry.fileless = record.fileless;
-        entry.wanted = definition.clone();
-        entry.current = record.container.as_ref().and(definition);
-        entry.machine = record.machine;
-        entry.container = record.container;
-        entry.problem = record.problem;
-        let exits = exits::load(&self.tools.paths.exits(), name).unwrap_or_default();
-        entry.last_exit = exits.last().cloned();
-        self.units.insert(name.to_owned(), entry);
     }
 
     /// After a boot nothing is on record, but what units wrote is there.
@@ -134,34 +67,6 @@ impl Owner {
             };
             let unit = self.units.entry(name.to_owned());
             unit.or_insert_with(abandoned);
-        }
-    }
-
-    /// Goes on moving a container's output, from the ends that PID 1 kept.
-    fn resume_collecting(&mut self, name: &str) {
-        let container = self.units.get(name).and_then(|e| e.container.as_ref());
-        let Some(id) = container.map(|container| container.id.clone()) else {
-            return;
-        };
-        let dir = self.tools.paths.container(&id);
-        let kept = self.kept.remove(&id);
-        let fifos = match kept.map(<[OwnedFd; 2]>::try_from) {
-            Some(Ok(fifos)) => Ok(fifos),
-            // Never kept: its making was interrupted before it could write.
-            Some(Err(_)) | None => stdio::open_ends(&dir),
-        };
-        let collecting = fifos
-            .map_err(|error| error.to_string())
-            .and_then(|fifos| self.collect(name, fifos, false));
-        let entry = self.units.get_mut(name);
-        if let (Err(error), Some(entry)) = (collecting, entry) {
-            if !entry.lacks_collector() {
-                // It never wrote, or is being given back.
-                tracing::debug!("{id} has no output to collect: {error}");
-            } else if entry.uncollected.as_ref() != Some(&error) {
-                tracing::error!("the output of {id} is not collected: {error}");
-                entry.uncollected = Some(error);
-            }
         }
     }
 
@@ -278,7 +183,7 @@ impl Owner {
     }
 
     /// Containers that no record speaks of are taken away.
-    fn forget_strangers(&mut self) {
+    fn forget_strangers(&mut self, kept: HashMap<String, Vec<OwnedFd>>) {
         let known: Vec<&str> = self
             .units
             .values()
@@ -292,7 +197,7 @@ impl Owner {
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter(|id| !known.contains(&id.as_str()))
             .collect();
-        for key in self.kept.drain().map(|(key, _)| key).collect::<Vec<_>>() {
+        for key in kept.into_keys() {
             self.init.say(ToInit::Forget { key }, Vec::new());
         }
         for id in strangers {
@@ -315,8 +220,11 @@ impl Owner {
             self.reload();
         }
         self.finish_apply();
-        for name in self.names_where(|_, entry| entry.lacks_collector()) {
-            self.resume_collecting(&name);
+        for (name, entry) in &mut self.units {
+            if entry.lacks_collector() {
+                // From the FIFOs: PID 1 keeps them open.
+                entry.resume_collecting(&self.tools.paths, name, None);
+            }
         }
         for name in self.names_where(|_, entry| entry.container.is_some()) {
             self.look_at(&name);
