@@ -239,6 +239,73 @@ fn a_manager_killed_a_hundred_times_loses_no_line_and_no_exit() {
 }
 
 #[test]
+fn an_exit_that_cannot_be_recorded_outlives_its_manager() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    // A file where the directory of the records should be.
+    let exits = host.dir.join("var/lib/orlop/exits");
+    std::fs::create_dir_all(exits.parent().unwrap()).unwrap();
+    std::fs::write(&exits, "").unwrap();
+    host.apply(&[("once", &unit("exit 7", "[restart]\npolicy = \"never\""))]);
+    let gone = |unit: &orlop_control::types::UnitStatus| {
+        unit.state == UnitState::Failed && unit.container_id.is_none()
+    };
+    host.wait_unit("once", "gone", gone);
+    // The next manager knows nothing of it but what is on record.
+    let starts = host.starts.load(std::sync::atomic::Ordering::SeqCst);
+    host.kill_manager();
+    host.until("the next manager", || {
+        host.starts.load(std::sync::atomic::Ordering::SeqCst) > starts
+    });
+    let status = host.wait_unit("once", "still failed", gone);
+    assert_eq!(status.last_exit.unwrap().code, Some(7));
+    let warns = || {
+        let status = host.runtime.block_on(host.client.status());
+        status.is_ok_and(|status| {
+            let mut warnings = status.warnings.iter();
+            warnings.any(|warning| warning.contains("of once"))
+        })
+    };
+    host.until("the warning", warns);
+    std::fs::remove_file(&exits).unwrap();
+    host.until("the record", || host.exit_codes("once") == [7]);
+    host.until("no warning", || !warns());
+}
+
+#[test]
+fn a_unit_waits_until_a_container_that_no_record_knows_is_gone() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    host.apply(&[("web", &unit("exec busybox sleep 1000000", ""))]);
+    let running = |unit: &orlop_control::types::UnitStatus| unit.state == UnitState::Running;
+    let before = host.wait_unit("web", "runs", running);
+    let id = before.container_id.unwrap();
+    // As if a call for it were under way: nobody may take it away yet.
+    let lock = host.dir.join(format!("run/orlop/containers/{id}/lock"));
+    let lock = std::fs::File::options().write(true).open(lock).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let record = host.dir.join("run/orlop/manager/units/web.json");
+    std::fs::write(record, "another version's").unwrap();
+    host.kill_manager();
+    host.wait_unit("web", "waits", |unit| {
+        let reason = unit.reason.as_ref();
+        unit.state == UnitState::Waiting && reason.is_some_and(|reason| reason.contains(&id))
+    });
+    drop(lock);
+    let after = host.wait_unit("web", "runs again", running);
+    assert_ne!(after.container_id.as_ref(), Some(&id));
+    let old = format!("/proc/{}", before.pid.unwrap());
+    host.until("the old one's end", || !std::path::Path::new(&old).exists());
+    assert_eq!(host.exit_codes("web"), [0_i64; 0]);
+}
+
+#[test]
 fn commands_run_in_a_container_with_and_without_a_terminal() {
     if !possible() {
         return;

@@ -10,10 +10,6 @@ use super::state::{Event, Exit, State};
 impl Owner {
     /// An exit that PID 1 tells of: its unit's, or one for later, or nobody's.
     pub(super) fn exited(&mut self, exit: Recorded) {
-        // Told again, as it is not acknowledged yet: its unit knows already.
-        if self.unrecorded.holds(&exit) {
-            return;
-        }
         let process = (exit.pid, exit.start_time);
         let owner = self.units.iter().find(|(_, entry)| {
             let container = entry.container.as_ref();
@@ -21,6 +17,8 @@ impl Owner {
         });
         match owner.map(|(name, _)| name.clone()) {
             Some(name) => self.claim(&name, exit),
+            // Told again, as it is not acknowledged yet: its unit knows already.
+            None if self.unrecorded.holds(&exit) => {}
             None if self.creating() => self.unclaimed.push(exit),
             None => self.ack(&exit),
         }
@@ -59,7 +57,11 @@ impl Owner {
     fn claim(&mut self, name: &str, mut exit: Recorded) {
         exit.out_of_memory |= exit.signal == Some(9) && self.out_of_memory(name);
         let exits = self.tools.paths.exits();
-        let recorded = self.unrecorded.record(&exits, name, &exit);
+        let told = self.unrecorded.holds(&exit);
+        let recorded = match told {
+            true => None,
+            false => self.unrecorded.record(&exits, name, &exit),
+        };
         let Some(entry) = self.units.get_mut(name) else {
             return;
         };
@@ -86,7 +88,7 @@ impl Owner {
             | State::Failed
             | State::Gone => {}
         }
-        if recorded != Some(false) {
+        if !told && recorded != Some(false) {
             self.tell(EventKind::UnitExit {
                 unit: name.to_owned(),
                 exit: super::entry::last_exit(&exit),

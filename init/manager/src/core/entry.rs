@@ -47,6 +47,8 @@ pub(super) struct Entry {
     pub(super) early_exit: Option<Recorded>,
     /// For how many looks in a row its process was not there.
     pub(super) missing: u32,
+    /// How many looks at what an earlier manager left have failed.
+    pub(super) looks: u32,
     pub(super) address: Option<Ipv4Addr>,
     pub(super) grown: watch::Sender<u64>,
     pub(super) dropped: watch::Sender<u64>,
@@ -74,6 +76,7 @@ impl Entry {
             last_exit: None,
             early_exit: None,
             missing: 0,
+            looks: 0,
             address: None,
             grown: watch::Sender::new(0),
             dropped: watch::Sender::new(0),

@@ -45,35 +45,71 @@ fn file(dir: &Path, unit: &str) -> PathBuf {
     dir.join(format!("{unit}.ndjson"))
 }
 
+/// Where a file goes that holds lines which cannot be read.
+fn set_aside(dir: &Path, unit: &str) -> PathBuf {
+    dir.join(format!("{unit}.ndjson.damaged"))
+}
+
+/// What a unit's file holds.
+#[derive(Debug, Default)]
+struct Contents {
+    bytes: Vec<u8>,
+    exits: Vec<Recorded>,
+    /// Some whole line is not an exit.
+    damaged: bool,
+}
+
+fn contents(dir: &Path, unit: &str) -> Result<Contents> {
+    let bytes = match std::fs::read(file(dir, unit)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Contents::default());
+        }
+        bytes => bytes?,
+    };
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    // A torn line ends with no line feed.
+    let whole = lines.filter(|line| line.ends_with(b"\n"));
+    let read: Vec<Option<Recorded>> = whole
+        .map(|line| serde_json::from_slice(line).ok())
+        .collect();
+    Ok(Contents {
+        damaged: read.contains(&None),
+        exits: read.into_iter().flatten().collect(),
+        bytes,
+    })
+}
+
 /// The exits of a unit, oldest first.
 pub fn load(dir: &Path, unit: &str) -> Result<Vec<Recorded>> {
-    match std::fs::read_to_string(file(dir, unit)) {
-        // A torn line ends with no line feed.
-        Ok(text) => Ok(text
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'))
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+    Ok(contents(dir, unit)?.exits)
 }
 
 /// Records an exit, lastingly. False when it was on record already.
+///
+/// Lines that cannot be read do not keep new ones from the record: the file is
+/// set aside as it is, and goes on with those that can.
 pub fn record(dir: &Path, unit: &str, exit: &Recorded) -> Result<bool> {
-    let mut known = load(dir, unit)?;
+    let Contents {
+        bytes,
+        exits: mut known,
+        damaged,
+    } = contents(dir, unit)?;
     if known.iter().any(|other| other.same_process(exit)) {
         return Ok(false);
     }
     std::fs::create_dir_all(dir)?;
     let path = file(dir, unit);
     let line = |exit: &Recorded| -> Result<String> { Ok(serde_json::to_string(exit)? + "\n") };
-    let whole = std::fs::read(&path).is_ok_and(|bytes| bytes.is_empty() || bytes.ends_with(b"\n"));
-    if whole && known.len() < KEPT_MAX {
+    let whole = path.exists() && (bytes.is_empty() || bytes.ends_with(b"\n"));
+    if whole && !damaged && known.len() < KEPT_MAX {
         let mut file = OpenOptions::new().append(true).open(&path)?;
         file.write_all(line(exit)?.as_bytes())?;
         file.sync_data()?;
         return Ok(true);
+    }
+    if damaged {
+        crate::durable::replace(&set_aside(dir, unit), &bytes, true)?;
+        tracing::error!("{}", damage(dir, unit));
     }
     if known.len() >= KEPT_MAX {
         known.drain(..KEPT_MAX / 2);
@@ -82,6 +118,19 @@ pub fn record(dir: &Path, unit: &str, exit: &Recorded) -> Result<bool> {
     let text = known.iter().map(line).collect::<Result<String>>()?;
     crate::durable::replace(&path, text.as_bytes(), true)?;
     Ok(true)
+}
+
+fn damage(dir: &Path, unit: &str) -> String {
+    format!(
+        "the exits of {unit} had lines that cannot be read; they are kept in {} until the unit is \
+         removed",
+        set_aside(dir, unit).display()
+    )
+}
+
+/// What an operator is to know of a unit's file that was set aside.
+pub(super) fn damaged(dir: &Path, unit: &str) -> Option<String> {
+    set_aside(dir, unit).exists().then(|| damage(dir, unit))
 }
 
 /// Exits that could not be put on record yet, in the order in which they came.
@@ -96,6 +145,18 @@ pub(super) struct Unrecorded {
 }
 
 impl Unrecorded {
+    /// Takes up what an earlier manager could not record for `unit`.
+    pub(super) fn restore(&mut self, unit: &str, exits: Vec<Recorded>) {
+        let exits = exits.into_iter().map(|exit| (unit.to_owned(), exit));
+        self.waiting.extend(exits);
+    }
+
+    /// Those of `unit`, oldest first.
+    pub(super) fn of(&self, unit: &str) -> Vec<Recorded> {
+        let waiting = self.waiting.iter().filter(|(other, _)| other == unit);
+        waiting.map(|(_, exit)| exit.clone()).collect()
+    }
+
     /// Whether this exit waits here.
     pub(super) fn holds(&self, exit: &Recorded) -> bool {
         self.waiting
@@ -155,6 +216,7 @@ impl Unrecorded {
 /// Forgets a unit's exits.
 pub fn forget(dir: &Path, unit: &str) {
     let _ = std::fs::remove_file(file(dir, unit));
+    let _ = std::fs::remove_file(set_aside(dir, unit));
 }
 
 #[cfg(test)]
@@ -243,5 +305,28 @@ mod tests {
         let known = load(dir.path(), "web").unwrap();
         assert!(known.len() <= KEPT_MAX);
         assert_eq!(known.last().unwrap().pid, KEPT_MAX as i32 + 9);
+    }
+
+    #[test]
+    fn lines_that_cannot_be_read_are_set_aside_and_said() {
+        let dir = tempfile::tempdir().unwrap();
+        for bad in [&b"\xff\xfe\n"[..], b"{\"pid\": 1}\n", b"\n"] {
+            let dir = dir.path().join("exits");
+            record(&dir, "web", &exit(1)).unwrap();
+            assert_eq!(damaged(&dir, "web"), None);
+            let path = file(&dir, "web");
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes.extend(bad);
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(record(&dir, "web", &exit(2)).unwrap(), "{bad:?}");
+            assert_eq!(load(&dir, "web").unwrap(), [exit(1), exit(2)]);
+            assert_eq!(std::fs::read(set_aside(&dir, "web")).unwrap(), bytes);
+            assert!(damaged(&dir, "web").unwrap().contains("web.ndjson.damaged"));
+            // The file is whole again: the next one is appended.
+            assert!(record(&dir, "web", &exit(3)).unwrap());
+            assert_eq!(std::fs::read(set_aside(&dir, "web")).unwrap(), bytes);
+            forget(&dir, "web");
+            assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+        }
     }
 }

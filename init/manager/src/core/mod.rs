@@ -21,5 +21,7 @@ mod reload;
 mod requests;
 pub mod state;
 mod stopping;
+mod strangers;
+mod verdict;
 
 pub(crate) use owner::now_ms;

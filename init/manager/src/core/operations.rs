@@ -108,6 +108,7 @@ impl Owner {
                 self.sort_unclaimed();
             }
             Report::Cleaned(unit, id, result) => self.cleaned(&unit, &id, result),
+            Report::SentAway(id, result) => self.sent_away(id, result),
             Report::Forgotten(unit, result) => self.forgotten(&unit, result),
             Report::Health(unit, id, health, said) => self.health(&unit, &id, health, said),
             Report::Applied(result, report, reply) => self.applied(result, report, reply),

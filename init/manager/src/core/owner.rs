@@ -23,6 +23,7 @@ use super::past::Past;
 use super::record::{self, Record};
 use super::state::{Action, Event, State, step};
 use super::stopping::Stopping;
+use super::strangers::Strangers;
 use crate::container::Tools;
 use crate::container::runtime::Found;
 use crate::handle::{Reply, Request};
@@ -54,6 +55,8 @@ pub(super) enum Report {
     Looked(String, String, Result<Option<Found>, String>),
     /// What a container held was given back, or not yet.
     Cleaned(String, String, Result<(), String>),
+    /// A container of which nothing is known was taken away, or not yet.
+    SentAway(String, Result<(), String>),
     /// What a unit held was given back, or not all of it.
     Forgotten(String, std::io::Result<()>),
     /// A probe's result changed a container's health.
@@ -99,6 +102,8 @@ pub struct Owner {
     pub(super) unclaimed: Vec<Recorded>,
     /// Exits that their units know of, but the record does not yet.
     pub(super) unrecorded: Unrecorded,
+    /// What is to go before its unit may start.
+    pub(super) strangers: Strangers,
     /// Who waits for PID 1 to keep a container's output.
     pub(super) keeping: HashMap<String, Keeping>,
     /// What is under way with the unit files.
@@ -142,6 +147,7 @@ impl Owner {
             reports,
             unclaimed: Vec::new(),
             unrecorded: Unrecorded::default(),
+            strangers: Strangers::default(),
             keeping: HashMap::new(),
             files: Files::default(),
             removed,
@@ -251,6 +257,7 @@ impl Owner {
             source: entry.source.clone(),
             fileless: entry.fileless,
             problem: entry.problem.clone(),
+            unrecorded: self.unrecorded.of(name),
         };
         if let Err(error) = record::save(&self.tools.paths.unit_records(), name, &record) {
             tracing::error!("{name} cannot be put on record: {error}");
@@ -345,7 +352,7 @@ impl Owner {
             return vec!["a good unit file".to_owned()];
         };
         let unit = definition.unit();
-        let mut blockers = Vec::new();
+        let mut blockers: Vec<String> = self.strangers.of(name).collect();
         for other in &unit.requires {
             match self.units.get(other.as_str()) {
                 Some(entry) if entry.ready() => {}

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::definitions::Definition;
 use super::entry::Entry;
-use super::exits::Recorded;
+use super::exits::{Recorded, Unrecorded};
 use super::record::{self, Record};
 use super::stopping::Stopping;
 use crate::init_link::{Incoming, Outbox};
@@ -27,6 +27,8 @@ use crate::paths::Paths;
 pub struct Past {
     /// The units on record, their output being collected.
     pub(super) units: BTreeMap<String, Entry>,
+    /// Exits that the manager before could not record.
+    pub(super) unrecorded: Unrecorded,
     /// The exits that PID 1 holds.
     pub(super) exits: Vec<Recorded>,
     /// What PID 1 keeps that no unit's container wanted.
@@ -45,12 +47,15 @@ impl Past {
     ) -> anyhow::Result<Past> {
         let mut past = Past {
             units: BTreeMap::new(),
+            unrecorded: Unrecorded::default(),
             exits: Vec::new(),
             kept: HashMap::new(),
             stopping: None,
         };
         past.listen(boot_id, to_init, from_init).await?;
-        for (name, record) in record::load(&paths.unit_records())? {
+        for (name, mut record) in record::load(&paths.unit_records())? {
+            let unrecorded = std::mem::take(&mut record.unrecorded);
+            past.unrecorded.restore(&name, unrecorded);
             past.units.insert(name, restore(record));
         }
         for (name, entry) in &mut past.units {
@@ -131,6 +136,18 @@ mod tests {
 
     const UNIT: &str = "[container]\nimage = \"localhost/web:1\"\n";
 
+    fn unrecorded() -> Recorded {
+        Recorded {
+            boot: "boot".to_owned(),
+            pid: 3,
+            start_time: 2,
+            code: Some(1),
+            signal: None,
+            out_of_memory: false,
+            at_ms: 1,
+        }
+    }
+
     /// A running container on record, and its output as PID 1 keeps it.
     fn running(paths: &Paths) -> [OwnedFd; 2] {
         let dir = paths.container("web-1");
@@ -155,6 +172,7 @@ mod tests {
             source: "web.toml".to_owned(),
             fileless: None,
             problem: None,
+            unrecorded: vec![unrecorded()],
         };
         record::save(&paths.unit_records(), "web", &record).unwrap();
         let ids = (rustix::process::getuid(), rustix::process::getgid());
@@ -193,6 +211,7 @@ mod tests {
         let past = past.unwrap();
         assert_eq!((past.exits.len(), past.exits[0].code), (1, Some(3)));
         assert!(past.kept.is_empty());
+        assert_eq!(past.unrecorded.of("web"), [unrecorded()]);
         let (answer, _) = answers.recv().await.unwrap();
         assert!(matches!(answer, ToInit::Pong { seq: 4 }));
         // Nothing else is needed for the log to grow.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::exits::Recorded;
 use super::fileless::Fileless;
 use super::state::Machine;
 
@@ -90,6 +91,10 @@ pub struct Record {
     /// Why it last failed to start.
     #[serde(default)]
     pub problem: Option<String>,
+    /// Its containers' exits that are not on the lasting record yet: the disk
+    /// may be full, and nothing else tells whose they were.
+    #[serde(default)]
+    pub unrecorded: Vec<Recorded>,
 }
 
 fn file(dir: &Path, unit: &str) -> PathBuf {

@@ -1,9 +1,8 @@
 //! Starting, which is recovering: from the records, from PID 1, and from what
 //! the runtime knows, to where things stood.
 
-use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use orlop_handover::ToInit;
 
@@ -12,25 +11,29 @@ use super::exits::{self, Recorded};
 use super::fileless::Fileless;
 use super::owner::{Owner, Report};
 use super::past::Past;
-use super::record::Phase;
 use super::state::{Event, Next, State};
+use super::verdict::{Seen, Verdict, judge};
 use crate::container::runtime::{Found, start_time};
 
 /// After so many looks at which a container's process was not there, its end
 /// is taken to have gone unseen.
 const MISSING_MAX: u32 = 3;
+/// The pause before a container is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 impl Owner {
     /// Picks up where the manager before left off, or begins.
     pub(super) fn recover(&mut self, past: Past) {
         self.stopping = past.stopping;
         self.units = past.units;
+        self.unrecorded = past.unrecorded;
         if let Err(error) = super::apply::recover(&self.tools.paths.etc()) {
             self.files.unfinished(&error);
         }
         for (name, entry) in &mut self.units {
             let exits = exits::load(&self.tools.paths.exits(), name).unwrap_or_default();
-            entry.last_exit = exits.last().cloned();
+            let newer = self.unrecorded.of(name).pop();
+            entry.last_exit = newer.or_else(|| exits.last().cloned());
         }
         self.find_abandoned();
         self.reload();
@@ -42,7 +45,10 @@ impl Owner {
         for name in gone {
             self.forget(&name);
         }
-        self.forget_strangers(past.kept);
+        for key in past.kept.into_keys() {
+            self.init.say(ToInit::Forget { key }, Vec::new());
+        }
+        self.forget_strangers();
         // One that was acknowledged just before the end of the manager before is
         // not told again, but its unit does not know of it.
         let boot = &self.host.boot_id;
@@ -81,9 +87,15 @@ impl Owner {
         let Some(container) = &entry.container else {
             return;
         };
+        let pause = if entry.looks > 0 {
+            LOOK_AGAIN
+        } else {
+            Duration::ZERO
+        };
         let (unit, id) = (name.to_owned(), container.id.clone());
         let (tools, reports) = (self.tools.clone(), self.reports.clone());
         tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
             let found = tools.look(&id).await.map_err(|error| error.to_string());
             let _ = reports.send(Report::Looked(unit, id, found)).await;
         });
@@ -94,54 +106,48 @@ impl Owner {
         let Some(entry) = self.units.get_mut(name) else {
             return;
         };
-        let found = found.unwrap_or_else(|error| {
-            tracing::warn!("{name}: {error}");
-            None
-        });
-        let status = found.as_ref().map(|found| found.status.as_str());
         let Some(container) = entry.container.as_ref() else {
             return;
         };
-        match (&mut entry.machine.state, container.phase, status) {
-            // Nothing of the image has run: begin again, at once.
-            (State::Starting { then }, Phase::Creating, _) => {
-                then.get_or_insert(Next::Again);
+        let seen = match &found {
+            Ok(Some(found)) => Seen::Status(&found.status),
+            Ok(None) => Seen::Nothing,
+            Err(error) => {
+                tracing::warn!("{name}'s container cannot be looked at: {error}");
+                entry.looks += 1;
+                Seen::Failed(entry.looks)
+            }
+        };
+        match judge(&entry.machine.state, container.phase, seen) {
+            Verdict::Leave => {}
+            Verdict::Again => {
+                if let State::Starting { then } = &mut entry.machine.state {
+                    then.get_or_insert(Next::Again);
+                }
                 self.start_failed(name, "its making was interrupted");
             }
-            (
-                State::Starting { then: _ },
-                Phase::Starting { pid, start_time: _ },
-                Some("created"),
-            ) => self.go_on(name, pid),
-            // It was let go: whether it runs or has ended, it has started.
-            (State::Starting { then: _ }, _, _) => {
+            Verdict::LetGo(pid) => self.go_on(name, pid),
+            Verdict::Started => {
                 self.adopt(name);
                 self.started(name, Ok(()));
             }
-            (State::Running { since: _ }, _, _) => {
+            Verdict::Running => {
                 self.adopt(name);
                 self.watch(name);
             }
-            (State::Stopping { kill_at, next: _ }, _, _) => {
-                let killed = kill_at.is_none();
+            Verdict::Stop { kill } => {
                 self.adopt(name);
-                if killed {
+                if kill {
                     self.kill(name);
                 } else {
                     self.terminate(name);
                 }
             }
-            (
-                State::Stopped
-                | State::Waiting
-                | State::Cleaning { next: _ }
-                | State::Backoff { until: _ }
-                | State::Exited(_)
-                | State::Failed
-                | State::Gone,
-                _,
-                _,
-            ) => {}
+            Verdict::Look => self.investigate(name),
+            Verdict::GiveUp => {
+                let error = found.err().unwrap_or_default();
+                self.start_failed(name, &format!("what became of it cannot be told: {error}"));
+            }
         }
     }
 
@@ -177,35 +183,6 @@ impl Owner {
             tokio::spawn(async move {
                 if let Err(error) = tools.adopt(&unit.value, pid).await {
                     tracing::warn!("{name} may not be reachable: {error}");
-                }
-            });
-        }
-    }
-
-    /// Containers that no record speaks of are taken away.
-    fn forget_strangers(&mut self, kept: HashMap<String, Vec<OwnedFd>>) {
-        let known: Vec<&str> = self
-            .units
-            .values()
-            .filter_map(|entry| entry.container.as_ref())
-            .map(|container| container.id.as_str())
-            .collect();
-        let entries = std::fs::read_dir(self.tools.paths.containers());
-        let strangers: Vec<String> = entries
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|id| !known.contains(&id.as_str()))
-            .collect();
-        for key in kept.into_keys() {
-            self.init.say(ToInit::Forget { key }, Vec::new());
-        }
-        for id in strangers {
-            let tools = self.tools.clone();
-            tokio::spawn(async move {
-                // No unit's network is touched: a unit may run meanwhile.
-                if let Err(error) = tools.clean_stranger(&id).await {
-                    tracing::warn!("{id}, of which nothing is known, stays: {error}");
                 }
             });
         }

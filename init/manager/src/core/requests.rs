@@ -169,6 +169,7 @@ impl Owner {
         warnings.extend(self.files.warning());
         warnings.extend(self.unrecorded.warning());
         for (name, entry) in &self.units {
+            warnings.extend(super::exits::damaged(&self.tools.paths.exits(), name));
             let dropped = *entry.dropped.borrow();
             if dropped > 0 {
                 warnings.push(format!(
