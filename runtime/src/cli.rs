@@ -81,6 +81,9 @@ struct ExecArgs {
     /// Give the process a terminal
     #[arg(long, short)]
     tty: bool,
+    /// Size of the terminal from its beginning
+    #[arg(long, value_name = "ROWSxCOLS", value_parser = exec::parse_size)]
+    console_size: Option<(u16, u16)>,
     /// Unix socket that receives the terminal's master
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
@@ -282,6 +285,7 @@ fn exec_process(root: &std::path::Path, args: &ExecArgs) -> Result<u8> {
         process: args.process.clone(),
         args: args.args.clone(),
         tty: args.tty,
+        console_size: args.console_size,
         user: args.user.clone(),
         cwd: args.cwd.clone(),
         env: args.env.clone(),

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{BoxBuilder, Process};
 use orlop_sys::clone::{Child, CloneArgs, kill_and_reap, spawn};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{
@@ -31,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) process: Option<PathBuf>,
     pub(crate) args: Vec<String>,
     pub(crate) tty: bool,
+    /// Rows and columns of the terminal.
+    pub(crate) console_size: Option<(u16, u16)>,
     pub(crate) user: Option<String>,
     pub(crate) cwd: Option<PathBuf>,
     pub(crate) env: Vec<String>,
@@ -73,6 +75,10 @@ fn wanted(bundle: &Bundle, request: &Request) -> Result<Process> {
     process
         .set_args(Some(request.args.clone()))
         .set_terminal(Some(request.tty));
+    if let Some((rows, columns)) = request.console_size {
+        let size = BoxBuilder::default().height(rows).width(columns).build()?;
+        process.set_console_size(Some(size));
+    }
     if let Some(text) = &request.user {
         let (uid, gid) = parse_user(text)?;
         let mut user = process.user().clone();
@@ -115,6 +121,14 @@ fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
         Some((uid, gid)) => Ok((id(uid)?, Some(id(gid)?))),
         None => Ok((id(text)?, None)),
     }
+}
+
+/// `ROWSxCOLS`, as in `24x80`.
+pub(crate) fn parse_size(text: &str) -> std::result::Result<(u16, u16), String> {
+    let parsed = text
+        .split_once('x')
+        .and_then(|(rows, columns)| Some((rows.parse().ok()?, columns.parse().ok()?)));
+    parsed.ok_or_else(|| format!("{text:?}: give ROWSxCOLS, as in 24x80"))
 }
 
 /// What the child takes from its parent.

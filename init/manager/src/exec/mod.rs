@@ -104,10 +104,19 @@ impl Drop for ExecSession {
     }
 }
 
+/// Rows and columns of a terminal; what a client does not know is as it always was.
+fn size_of(rows: u16, cols: u16) -> (u16, u16) {
+    (
+        if rows == 0 { 24 } else { rows },
+        if cols == 0 { 80 } else { cols },
+    )
+}
+
 fn set_size(pty: &OwnedFd, rows: u16, cols: u16) -> Result<(), ApiError> {
+    let (ws_row, ws_col) = size_of(rows, cols);
     let size = Winsize {
-        ws_row: if rows == 0 { 24 } else { rows },
-        ws_col: if cols == 0 { 80 } else { cols },
+        ws_row,
+        ws_col,
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
@@ -228,6 +237,11 @@ async fn with_terminal(
         .arg("--tty")
         .arg("--console-socket")
         .arg(socket.path());
+    // From its beginning: a program may ask for it at once.
+    let (rows, columns) = size_of(request.rows, request.cols);
+    call.command
+        .arg("--console-size")
+        .arg(format!("{rows}x{columns}"));
     call.command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -238,7 +252,6 @@ async fn with_terminal(
     let pty = socket.receive().await;
     let pty =
         pty.map_err(|error| ApiError::internal(format!("the runtime sent no terminal: {error}")))?;
-    set_size(&pty, request.rows, request.cols)?;
     Ok(ExecSession {
         stdin: None,
         stdout: None,
