@@ -19,17 +19,6 @@ pub(super) fn query(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn many_may_ask_for_the_links_at_once() {
-    in_world(async |_world: World| {
-        let links = crate::net::links::Links::open().unwrap();
-        let all = (0..64).map(|_| links.list());
-        for listed in futures_util::future::join_all(all).await {
-            assert!(!listed.unwrap().is_empty());
-        }
-    });
-}
-
-#[test]
 fn a_container_has_an_address_and_a_way_out() {
     in_world(async |world: World| {
         let network = world.network().await;
@@ -129,5 +118,27 @@ fn names_of_units_and_of_the_world() {
         network.release("db");
         let gone = Message::from_vec(&a.ask(server, query("db")).await.unwrap()).unwrap();
         assert_eq!(gone.metadata.response_code, ResponseCode::NXDomain);
+    });
+}
+
+#[test]
+fn many_may_list_links_and_addresses_at_once() {
+    in_world(async |world: World| {
+        let network = world.network().await;
+        // More than the kernel tells in one go.
+        for index in 0..40 {
+            world
+                .host
+                .command(&format!("ip link add many{index} type veth"));
+        }
+        let links = &network.links;
+        let listings = (0..32).map(|_| async {
+            let bridge = links.find(crate::net::BRIDGE).await.unwrap().unwrap();
+            links.addresses(&bridge).await.unwrap()
+        });
+        let gateway = (network.gateway(), 16);
+        for addresses in futures_util::future::join_all(listings).await {
+            assert_eq!(addresses, [gateway]);
+        }
     });
 }
