@@ -1,18 +1,17 @@
-//! The manager with real containers, and killed while it works.
+//! The manager with real containers.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod files;
+mod killed;
 mod support;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use orlop_control::client::{ClientError, ExecFrame};
-use orlop_control::types::{ExecRequest, HealthState, LogStream, UnitFile, UnitState};
+use orlop_control::types::{ExecRequest, HealthState, LogStream, UnitState};
 use orlop_handover::{FromInit, ToInit};
-use support::{IMAGE, TestHost, alone, make_store, possible};
+use support::{IMAGE, TestHost, alone, possible};
 
-fn unit(script: &str, more: &str) -> String {
+pub(crate) fn unit(script: &str, more: &str) -> String {
     format!(
         "[container]\nimage = \"{IMAGE}\"\nnetwork = \"none\"\n\
          command = [\"/bin/sh\", \"-c\", '''{script}''']\n{more}\n"
@@ -125,184 +124,6 @@ fn what_cannot_start_says_why_and_a_bad_file_changes_nothing() {
     assert_eq!((bad.state, bad.pid), (UnitState::Running, good.pid));
     host.runtime.block_on(host.client.remove("good")).unwrap();
     host.until("gone", || host.unit("good").is_none());
-}
-
-#[test]
-fn a_unit_whose_file_is_gone_is_stopped_and_keeps_what_it_wrote() {
-    if !possible() {
-        return;
-    }
-    let _alone = alone();
-    let host = TestHost::start();
-    let script = "n=$(busybox cat /life 2>/dev/null || echo 0); n=$((n+1)); echo $n >/life; \
-        echo life $n; exec busybox sleep 1000000";
-    let text = unit(script, "");
-    host.apply(&[("keeper", &text)]);
-    let life = |number: &str| {
-        let line = format!("life {number}");
-        host.until(&line, || {
-            host.logs("keeper").iter().any(|logged| logged.line == line)
-        });
-    };
-    life("1");
-    let file = host.dir.join("etc/orlop/units/keeper.toml");
-    let upper = host.dir.join("var/lib/orlop/containers/keeper");
-    let abandoned = || {
-        let unit = host.wait_unit("keeper", "stopped", |unit| {
-            unit.state == UnitState::Stopped && unit.container_id.is_none()
-        });
-        let reason = unit.reason.unwrap();
-        assert!(reason.contains("its file is gone"), "{reason}");
-        assert!(upper.exists());
-        let started = host.runtime.block_on(host.client.start("keeper"));
-        let error = started.unwrap_err().to_string();
-        assert!(error.contains("is gone"), "{error}");
-    };
-    std::fs::remove_file(&file).unwrap();
-    abandoned();
-    // Neither another manager nor a boot, which leaves no records, forgets it.
-    let records = host.dir.join("run/orlop/manager/units");
-    for boot in [false, true] {
-        let starts = host.starts.load(std::sync::atomic::Ordering::SeqCst);
-        if boot {
-            std::fs::remove_file(records.join("keeper.json")).unwrap();
-        }
-        host.kill_manager();
-        host.until("another manager", || {
-            host.starts.load(std::sync::atomic::Ordering::SeqCst) > starts
-        });
-        abandoned();
-    }
-    std::fs::write(&file, &text).unwrap();
-    life("2");
-    std::fs::remove_file(&file).unwrap();
-    abandoned();
-    host.runtime.block_on(host.client.remove("keeper")).unwrap();
-    host.until("gone", || host.unit("keeper").is_none());
-    assert!(!upper.exists() && !host.dir.join("var/log/orlop/keeper").exists());
-}
-
-/// Each life of the container writes where the one before left off, more than
-/// a megabyte a second, and ends with a code that tells its life's number.
-const WRITER: &str = "n=$(busybox cat /life 2>/dev/null || echo 0); n=$((n+1)); echo $n >/life; \
-    busybox awk -v life=$n 'BEGIN { pad = sprintf(\"%060d\", 0); \
-    for (i = 1; i <= 8000; i++) print life, i, pad }'; \
-    exit $((n % 200 + 1))";
-
-#[test]
-fn a_manager_killed_a_hundred_times_loses_no_line_and_no_exit() {
-    if !possible() {
-        return;
-    }
-    let _alone = alone();
-    let host = TestHost::start();
-    let more =
-        "[restart]\nbackoff-min = \"10ms\"\nbackoff-max = \"20ms\"\n[logs]\nmax-size = \"512M\"";
-    host.apply(&[("writer", &unit(WRITER, more))]);
-    let mut seed = 12345_u64;
-    for round in 0..100 {
-        // A manager of its own for each kill, at any moment of its life.
-        let starts = host.starts.load(std::sync::atomic::Ordering::SeqCst);
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        std::thread::sleep(Duration::from_millis(10 + (seed >> 33) % 400));
-        host.kill_manager();
-        host.until(&format!("manager after kill {round}"), || {
-            host.starts.load(std::sync::atomic::Ordering::SeqCst) > starts
-        });
-    }
-    host.until("stopped", || {
-        host.runtime.block_on(host.client.stop("writer")).is_ok()
-    });
-    host.wait_unit("writer", "stopped", |unit| unit.state == UnitState::Stopped);
-    let codes = host.exit_codes("writer");
-    let mut lives: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for line in host.logs("writer") {
-        let mut words = line.line.split(' ').map(|word| word.parse::<u64>());
-        let (Some(Ok(life)), Some(Ok(number))) = (words.next(), words.next()) else {
-            panic!("torn: {:?}", line.line);
-        };
-        lives.entry(life).or_default().push(number);
-    }
-    let last = *lives.keys().last().unwrap();
-    assert!(last > 5, "only {last} lives");
-    for (life, numbers) in &lives {
-        let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
-        assert_eq!(numbers, &expected, "life {life}");
-        assert!(*life == last || numbers.len() == 8000, "life {life} is cut");
-    }
-    assert_eq!(lives.len() as u64, last, "a life without lines");
-    // The last life may have been stopped by the signal.
-    let whole: Vec<i64> = (1..=last as i64).map(|life| life % 200 + 1).collect();
-    let known = codes.len().min(whole.len() - 1);
-    assert_eq!(codes[..known], whole[..known], "codes {codes:?}");
-    assert_eq!(codes.len() as u64, last, "one exit a life");
-}
-
-#[test]
-fn an_exit_that_cannot_be_recorded_outlives_its_manager() {
-    if !possible() {
-        return;
-    }
-    let _alone = alone();
-    let host = TestHost::start();
-    // A file where the directory of the records should be.
-    let exits = host.dir.join("var/lib/orlop/exits");
-    std::fs::create_dir_all(exits.parent().unwrap()).unwrap();
-    std::fs::write(&exits, "").unwrap();
-    host.apply(&[("once", &unit("exit 7", "[restart]\npolicy = \"never\""))]);
-    let gone = |unit: &orlop_control::types::UnitStatus| {
-        unit.state == UnitState::Failed && unit.container_id.is_none()
-    };
-    host.wait_unit("once", "gone", gone);
-    // The next manager knows nothing of it but what is on record.
-    let starts = host.starts.load(std::sync::atomic::Ordering::SeqCst);
-    host.kill_manager();
-    host.until("the next manager", || {
-        host.starts.load(std::sync::atomic::Ordering::SeqCst) > starts
-    });
-    let status = host.wait_unit("once", "still failed", gone);
-    assert_eq!(status.last_exit.unwrap().code, Some(7));
-    let warns = || {
-        let status = host.runtime.block_on(host.client.status());
-        status.is_ok_and(|status| {
-            let mut warnings = status.warnings.iter();
-            warnings.any(|warning| warning.contains("of once"))
-        })
-    };
-    host.until("the warning", warns);
-    std::fs::remove_file(&exits).unwrap();
-    host.until("the record", || host.exit_codes("once") == [7]);
-    host.until("no warning", || !warns());
-}
-
-#[test]
-fn a_unit_waits_until_a_container_that_no_record_knows_is_gone() {
-    if !possible() {
-        return;
-    }
-    let _alone = alone();
-    let host = TestHost::start();
-    host.apply(&[("web", &unit("exec busybox sleep 1000000", ""))]);
-    let running = |unit: &orlop_control::types::UnitStatus| unit.state == UnitState::Running;
-    let before = host.wait_unit("web", "runs", running);
-    let id = before.container_id.unwrap();
-    // As if a call for it were under way: nobody may take it away yet.
-    let lock = host.dir.join(format!("run/orlop/containers/{id}/lock"));
-    let lock = std::fs::File::options().write(true).open(lock).unwrap();
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let record = host.dir.join("run/orlop/manager/units/web.json");
-    std::fs::write(record, "another version's").unwrap();
-    host.kill_manager();
-    host.wait_unit("web", "waits", |unit| {
-        let reason = unit.reason.as_ref();
-        unit.state == UnitState::Waiting && reason.is_some_and(|reason| reason.contains(&id))
-    });
-    drop(lock);
-    let after = host.wait_unit("web", "runs again", running);
-    assert_ne!(after.container_id.as_ref(), Some(&id));
-    let old = format!("/proc/{}", before.pid.unwrap());
-    host.until("the old one's end", || !std::path::Path::new(&old).exists());
-    assert_eq!(host.exit_codes("web"), [0_i64; 0]);
 }
 
 #[test]
@@ -462,64 +283,4 @@ fn a_container_may_write_its_name_files_but_not_fill_the_host() {
     // What is mounted cannot be removed.
     let left = std::fs::read_dir(host.dir.join("run/orlop/containers"));
     assert_eq!(left.unwrap().count(), 0);
-}
-
-#[test]
-fn images_without_a_name_go_once_no_container_runs_from_them() {
-    if !possible() {
-        return;
-    }
-    let _alone = alone();
-    let host = TestHost::start();
-    let store = host.dir.join("var/lib/orlop/images");
-    let image = store.join(make_store(&store, "localhost/loaded:1"));
-    let file = unit("busybox sleep 1000", "").replace(IMAGE, "localhost/loaded:1");
-    host.apply(&[("stay", &file)]);
-    host.wait_unit("stay", "running", |unit| unit.state == UnitState::Running);
-    // As after a load of another image by the same name.
-    std::fs::write(store.join("index.json"), r#"{"images": []}"#).unwrap();
-    let orphan = store.join("0".repeat(64));
-    std::fs::create_dir_all(orphan.join("rootfs")).unwrap();
-    host.kill_manager();
-    host.until("the orphan is deleted", || !orphan.exists());
-    assert!(image.exists(), "a container runs from it");
-    host.runtime.block_on(host.client.remove("stay")).unwrap();
-    host.until("removed", || host.unit("stay").is_none());
-    host.kill_manager();
-    host.until("the image is deleted", || !image.exists());
-}
-
-#[test]
-fn what_is_accepted_but_not_in_force_is_said_and_follows() {
-    if !possible() {
-        return;
-    }
-    let _alone = alone();
-    let host = TestHost::start();
-    host.until("a manager", || {
-        host.runtime.block_on(host.client.status()).is_ok()
-    });
-    // Nothing can be renamed into another file system.
-    host.mount_small("etc/orlop/units", "64k");
-    let files = ["db", "web"].map(|name| UnitFile {
-        name: name.to_owned(),
-        content: unit("exec busybox sleep 1000000", ""),
-    });
-    let report = host
-        .runtime
-        .block_on(host.client.apply(files.to_vec(), false))
-        .unwrap();
-    let warning = report.warnings[0].to_string();
-    assert!(warning.contains("not all in force yet"), "{warning}");
-    let warned = || {
-        let status = host.runtime.block_on(host.client.status()).unwrap();
-        let mut warnings = status.warnings.iter();
-        warnings.any(|warning| warning.contains("not all unit files"))
-    };
-    assert!(warned());
-    host.unmount("etc/orlop/units");
-    for name in ["db", "web"] {
-        host.wait_unit(name, "runs", |unit| unit.state == UnitState::Running);
-    }
-    assert!(!warned());
 }
