@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use orlop_handover::StateHealth;
 use orlop_sys::blkpg;
 use rustix::mount::{MountFlags, UnmountFlags};
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
@@ -212,16 +213,21 @@ fn repair(console: &Console, device: &Path, reason: &str) -> Result<String> {
     bail!("e2fsck cannot repair it ({reason}): {}", first.trim())
 }
 
+/// Whose are the blocks that ext4 reserves: nobody's, as no process runs with
+/// this id, nor a container's. So they are left to who has CAP_SYS_RESOURCE on
+/// the host: the manager, for unit files and records. Were they root's as
+/// usual, a container could fill them through its writable root, which overlayfs
+/// writes as root but without that capability.
+const RESERVED_FOR: u32 = 65_534;
+
 fn mount(device: &Path) -> Result<()> {
     let superblock = ext4::read(&File::open(device)?, 0)?;
     let quota = superblock.is_some_and(|s| s.project_quota);
-    let options = if quota {
-        c"errors=remount-ro,prjquota"
-    } else {
-        c"errors=remount-ro"
-    };
+    let quota = if quota { ",prjquota" } else { "" };
+    let options = format!("errors=remount-ro,resuid={RESERVED_FOR}{quota}");
+    let options = CString::new(options).context("mount options")?;
     let flags = MountFlags::NODEV | MountFlags::NOATIME;
-    rustix::mount::mount(device, STATE, "ext4", flags, options)
+    rustix::mount::mount(device, STATE, "ext4", flags, options.as_c_str())
         .with_context(|| format!("mounting {} as ext4 ({options:?})", device.display()))
 }
 
