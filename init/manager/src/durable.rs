@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Result, Write};
+use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::path::Path;
 
 /// Replaces `path` by a file with `bytes`, written beside and renamed. With
@@ -31,6 +31,14 @@ pub fn replace(path: &Path, bytes: &[u8], lasting: bool) -> Result<()> {
 /// Makes a directory's entries last.
 pub fn sync_dir(path: &Path) -> Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Whether an error says that the file system is full.
+pub fn no_room(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
 }
 
 /// A file's bytes, at most `max` of them and one more, which tells that there

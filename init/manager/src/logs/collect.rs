@@ -131,7 +131,7 @@ async fn drain(fifo: &pipe::Receiver, writer: &mut StreamWriter, report: &impl F
         let taken = if tries > 0 {
             writer.take(fifo, now_us())
         } else {
-            writer.discard(fifo)
+            writer.discard(fifo, now_us())
         };
         match taken {
             Ok(Taken::Nothing) => break,

@@ -1,7 +1,7 @@
 //! The writing side of one stream: splices a FIFO into segments.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Error, Result};
+use std::io::Result;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use rustix::pipe::{SpliceFlags, splice};
 
 use super::index::{self, ENTRY_BYTES, Entry, Mark};
 use super::segment;
+use crate::durable::no_room;
 
 /// How much one call moves at most, in bytes: a default pipe's capacity, so
 /// that a busy stream cannot keep the others waiting.
@@ -54,6 +55,8 @@ pub struct StreamWriter {
     index_end: u64,
     /// Bytes dropped since the last index entry that says so.
     dropped: u64,
+    /// Bytes dropped of which entries say so, since the last byte that was kept.
+    told: u64,
     /// That segments cannot be changed was told already.
     stuck: bool,
 }
@@ -105,6 +108,7 @@ impl StreamWriter {
             end,
             index_end,
             dropped: 0,
+            told: 0,
             stuck: false,
         })
     }
@@ -117,7 +121,11 @@ impl StreamWriter {
     /// Moves what is in `fifo`, at most one chunk of it. Nothing else may
     /// read the FIFO.
     pub fn take(&mut self, fifo: impl AsFd, now_us: i64) -> Result<Taken> {
+        // It may make room.
         self.rotate();
+        if !self.has_room() {
+            return self.discard(fifo, now_us);
+        }
         let mut at = self.end;
         let moved = splice(
             &fifo,
@@ -132,25 +140,40 @@ impl StreamWriter {
             Ok(count) => {
                 // The drop was before these bytes: so is its mark.
                 self.settle(now_us);
+                self.told = 0;
                 self.end += count as u64;
                 self.note(now_us, Mark::Data);
                 Ok(Taken::Bytes(count as u64))
             }
             Err(Errno::AGAIN) => Ok(Taken::Nothing),
             Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO | Errno::ROFS) => {
-                self.discard(fifo)
+                self.discard(fifo, now_us)
             }
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Whether a container could write, too. What the file system reserves for
+    /// root is for unit files and containers' directories: were logs let at it,
+    /// a full host could neither be mended nor start its units again.
+    fn has_room(&self) -> bool {
+        let full = |stat: rustix::fs::StatVfs| stat.f_blocks > 0 && stat.f_bavail == 0;
+        !rustix::fs::fstatvfs(&self.data).is_ok_and(full)
+    }
+
     /// The container must not wait for room on the disk: what cannot be kept
     /// is counted and let go, at most one chunk of it.
-    pub fn discard(&mut self, fifo: impl AsFd) -> Result<Taken> {
+    pub fn discard(&mut self, fifo: impl AsFd, now_us: i64) -> Result<Taken> {
         let null = OpenOptions::new().write(true).open("/dev/null")?;
         match splice(fifo, None, null, None, CHUNK_MAX, SpliceFlags::NONBLOCK) {
             Ok(count) => {
                 self.dropped += count as u64;
+                // At once, and then each time that it has doubled: the index
+                // stays small however long this goes on, and a kill cannot
+                // hide more than is told.
+                if self.dropped >= self.told {
+                    self.settle(now_us);
+                }
                 Ok(Taken::Dropped(count as u64))
             }
             Err(Errno::AGAIN) => Ok(Taken::Nothing),
@@ -164,7 +187,8 @@ impl StreamWriter {
         if self.dropped > 0 {
             let count = u32::try_from(self.dropped).unwrap_or(u32::MAX);
             if self.note(now_us, Mark::Dropped(count)) {
-                self.dropped = 0;
+                self.dropped -= u64::from(count);
+                self.told += u64::from(count);
             }
         }
     }
@@ -196,9 +220,10 @@ impl StreamWriter {
         let next = self.number + 1;
         let rotated = match Self::open_segment(&self.dir, self.stream, self.limits, next) {
             Ok(next) => {
-                let (dropped, stuck) = (self.dropped, self.stuck);
+                let (dropped, told, stuck) = (self.dropped, self.told, self.stuck);
                 *self = StreamWriter {
                     dropped,
+                    told,
                     stuck,
                     ..next
                 };
@@ -231,13 +256,6 @@ impl StreamWriter {
         self.data = File::open(segment::data_path(&self.dir, self.stream, self.number))?;
         Ok(())
     }
-}
-
-fn no_room(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-    )
 }
 
 /// Removes the oldest segments until the log fits; each stream keeps its
@@ -321,6 +339,35 @@ mod tests {
         writer.settle(4);
         assert_eq!(writer.dropped, 0);
         assert_eq!(marks(dir.path()), [(0, Mark::Dropped(5))]);
+    }
+
+    #[test]
+    fn a_kill_hides_no_more_of_what_was_dropped_than_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = open(dir.path());
+        let drop_ten = |writer: &mut StreamWriter| {
+            let (read, mut write) = std::io::pipe().unwrap();
+            write.write_all(&[b'x'; 10]).unwrap();
+            assert_eq!(writer.discard(&read, 3).unwrap(), Taken::Dropped(10));
+        };
+        let told = || {
+            let marks = marks(dir.path());
+            let drops = marks.iter().map(|(_, mark)| match mark {
+                Mark::Dropped(count) => u64::from(*count),
+                Mark::Data | Mark::Begin => 0,
+            });
+            (drops.sum::<u64>(), marks.len())
+        };
+        for dropped in 1..=100 {
+            drop_ten(&mut writer);
+            assert!(told().0 * 2 >= dropped * 10, "{:?} at {dropped}", told());
+        }
+        assert_eq!(told(), (640, 7));
+        // And once bytes are kept again all is told, and the next drop at once.
+        put(&mut writer, b"kept\n");
+        assert_eq!(told().0, 1000);
+        drop_ten(&mut writer);
+        assert_eq!(told().0, 1010);
     }
 
     #[test]
