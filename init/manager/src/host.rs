@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use orlop_control::types::{BootPhase, HostStatus, UplinkStatus};
+use orlop_control::types::{BootPhase, HostStatus, MAKE_ROOM, UplinkStatus};
 use orlop_handover::{BootReport, StateHealth};
 use orlop_unit::{ClientCa, Host as HostToml, MAX_FILE_BYTES};
 
@@ -124,6 +124,7 @@ impl Host {
         let (phases, boot) = (phases(self.boot.as_ref()), self.boot.as_ref());
         let mut warnings = self.warnings.clone();
         warnings.extend(uplink.problem.clone());
+        warnings.extend(room_warning(state_size, state_free));
         let tmpfs = boot.is_some_and(|boot| boot.state == StateHealth::Tmpfs);
         if tmpfs {
             warnings.push("the state partition is not in use: nothing lasts".to_owned());
@@ -249,11 +250,29 @@ fn uplinks(status: &crate::net::UplinkStatus) -> Vec<UplinkStatus> {
     status.links.iter().map(one).collect()
 }
 
-fn space(dir: &Path) -> (u64, u64) {
+/// The size of the file system of `dir`, and what containers may still write to
+/// it, in bytes; zeros where it does not say.
+pub(crate) fn space(dir: &Path) -> (u64, u64) {
     match rustix::fs::statvfs(dir) {
         Ok(stat) => (stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize),
         Err(_) => (0, 0),
     }
+}
+
+/// With less free than this in bytes a state partition is full.
+const FULL: u64 = 1 << 20;
+/// And with less than this almost so.
+const ALMOST_FULL: u64 = 16 << 20;
+
+/// What an operator should know of the room on the state partition.
+fn room_warning(size: u64, free: u64) -> Option<String> {
+    let how = match free {
+        _ if size == 0 => return None,
+        0..FULL => "full",
+        FULL..ALMOST_FULL => "almost full",
+        ALMOST_FULL.. => return None,
+    };
+    Some(format!("the state partition is {how}: {MAKE_ROOM}"))
 }
 
 /// Memory in bytes.
@@ -363,5 +382,17 @@ mod tests {
             assert!(told, "{problem}");
             assert!(host.ports().is_empty());
         }
+    }
+
+    #[test]
+    fn little_room_is_told_with_what_to_do() {
+        let said = |size, free| room_warning(size, free).unwrap_or_default();
+        for (free, words) in [(0, "is full: "), (ALMOST_FULL - 1, "is almost full: ")] {
+            let said = said(1 << 30, free);
+            assert!(said.contains(words) && said.contains("orlop rm"), "{said}");
+        }
+        assert_eq!(said(1 << 30, ALMOST_FULL), "");
+        // What cannot be asked for.
+        assert_eq!(said(0, 0), "");
     }
 }

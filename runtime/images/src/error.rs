@@ -83,7 +83,7 @@ pub enum Error {
     /// The file system that holds the store or the spool is full. Nothing of
     /// the attempt is left behind.
     #[error(
-        "{} has {free} bytes free and {needed} are needed; remove images or volumes first",
+        "{} has {free} bytes free and {needed} are needed; make room first",
         .path.display()
     )]
     NoSpace {

@@ -24,6 +24,10 @@ pub struct ApiError {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// What to do about a full state partition.
+pub const MAKE_ROOM: &str = "`orlop exec UNIT rm FILE` removes a file of a volume, `orlop rm UNIT` \
+    a unit with its log and all that it wrote but its volumes";
+
 impl ApiError {
     /// An error from its parts; the shorthands below cover the usual ones.
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
@@ -87,8 +91,7 @@ impl ApiError {
 
     /// 507: the state partition has no room.
     pub fn no_space(message: impl Into<String>) -> Self {
-        Self::new(507, "noSpace", message)
-            .with_help("`orlop info` shows the state partition's use; remove images or volumes")
+        Self::new(507, "noSpace", message).with_help(MAKE_ROOM)
     }
 
     /// The same error with advice.

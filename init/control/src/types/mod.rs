@@ -17,7 +17,7 @@ mod role;
 mod unit;
 
 pub use apply::{ApplyQuery, ApplyReport, ApplyRequest, Change, Diagnostic, UnitChange, UnitFile};
-pub use error::{ApiError, ErrorBody, ErrorDetail};
+pub use error::{ApiError, ErrorBody, ErrorDetail, MAKE_ROOM};
 pub use event::{Event, EventKind, EventQuery, EventRecord};
 pub use exec::{
     EXEC_STDERR, EXEC_STDIN, EXEC_STDOUT, ExecControl, ExecReport, ExecRequest, ExitStatus,

@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::answer::next_chunk;
 use super::limits;
+use crate::durable::no_room;
 
 /// The largest upload, in bytes.
 const SIZE_MAX: u64 = 16 * 1024 * 1024 * 1024;
@@ -258,12 +259,10 @@ fn room(dir: &Path, size: u64) -> Result<(), ApiError> {
 }
 
 fn io_error(error: &io::Error) -> ApiError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ApiError::no_space("the state partition is full; the upload was dropped")
-        }
-        _ => ApiError::internal(format!("cannot keep the upload: {error}")),
+    if no_room(error) {
+        return ApiError::no_space("the state partition is full; the upload was dropped");
     }
+    ApiError::internal(format!("cannot keep the upload: {error}"))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use orlop_control::types::{ApiError, ImageInfo};
 use orlop_images::source::{Options, Source, host_architecture};
 use orlop_images::store::{Store, StoredImage};
 
+use crate::durable::no_room;
 use crate::paths::Paths;
 
 /// Both stores, the loaded images first: a loaded image takes the place of a
@@ -96,9 +97,9 @@ impl Images {
     /// Takes all images of an archive into the store. It takes long: not for
     /// the owner task. Returns their references.
     pub fn load(&self, archive: &std::path::Path) -> Result<Vec<String>, ApiError> {
-        let io = |error: std::io::Error| storage_error(error.kind(), error.to_string());
-        std::fs::create_dir_all(&self.spool).map_err(io)?;
-        std::fs::create_dir_all(self.loaded.dir()).map_err(io)?;
+        for dir in [&self.spool, self.loaded.dir()] {
+            std::fs::create_dir_all(dir).map_err(|error| storage_error(no_room(&error), &error))?;
+        }
         let options = Options {
             spool_dir: self.spool.clone(),
             architecture: host_architecture().to_owned(),
@@ -120,21 +121,45 @@ impl Images {
     }
 }
 
-fn storage_error(kind: std::io::ErrorKind, text: String) -> ApiError {
-    match kind {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            ApiError::no_space(format!("no space for the image: {text}"))
-        }
-        _ => ApiError::internal(text),
+fn storage_error(full: bool, error: &dyn std::error::Error) -> ApiError {
+    match full {
+        true => ApiError::no_space(format!(
+            "no room for the image on the state partition: {error}"
+        )),
+        false => ApiError::internal(error.to_string()),
     }
 }
 
 fn image_error(error: orlop_images::Error) -> ApiError {
     match &error {
-        orlop_images::Error::Io {
-            what: _,
-            source: cause,
-        } => storage_error(cause.kind(), error.to_string()),
+        orlop_images::Error::Io { .. } | orlop_images::Error::NoSpace { .. } => {
+            storage_error(error.is_no_space(), &error)
+        }
         _ => ApiError::new(422, "imageRejected", error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_has_no_room_is_not_a_bad_one() {
+        let errors = [
+            orlop_images::Error::NoSpace {
+                path: "/var/lib/orlop/images".into(),
+                needed: 9000,
+                free: 10,
+            },
+            orlop_images::Error::Io {
+                what: "write a file".to_owned(),
+                r#source: rustix::io::Errno::NOSPC.into(),
+            },
+        ];
+        for error in errors.map(image_error) {
+            assert_eq!((error.status, error.code.as_str()), (507, "noSpace"));
+            assert!(error.message.contains("state partition"), "{error}");
+            assert!(error.help.unwrap().contains("orlop rm"));
+        }
     }
 }

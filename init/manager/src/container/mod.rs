@@ -19,10 +19,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use orlop_control::types::MAKE_ROOM;
 use orlop_images::store::StoredImage;
 use orlop_unit::{Network as NetworkMode, Unit};
 use rustix::process::Pid;
 
+use crate::durable::no_room;
 use crate::net::Network;
 use crate::paths::Paths;
 use config::Bind;
@@ -77,9 +79,23 @@ impl Tools {
         std::fs::create_dir_all(&dir)?;
         let lock = Runtime::lock(&dir).await?;
         let tools = self.clone();
-        tokio::task::spawn_blocking(move || tools.build(&unit, &dir, lock))
-            .await
-            .map_err(Error::other)?
+        tokio::task::spawn_blocking(move || {
+            let built = tools.build(&unit, &dir, lock);
+            built.map_err(|error| tools.with_advice(error))
+        })
+        .await
+        .map_err(Error::other)?
+    }
+
+    /// The error, with what to do if it is that of a full state partition: not
+    /// every lack of room is.
+    fn with_advice(&self, error: Error) -> Error {
+        let (size, free) = crate::host::space(&self.paths.state());
+        if !no_room(&error) || size == 0 || free > 0 {
+            return error;
+        }
+        let text = format!("no room on the state partition ({error}): {MAKE_ROOM}");
+        Error::new(error.kind(), text)
     }
 
     fn build(&self, unit: &Unit, dir: &Path, lock: OwnedFd) -> Result<Prepared> {

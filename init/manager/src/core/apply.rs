@@ -213,5 +213,6 @@ mod tests {
         let result = commit(etc.path(), &[file("a", "new"), file("no/such", "x")]);
         assert!(result.is_err());
         assert_eq!(read(etc.path()), ["old"]);
+        assert!(!staged(etc.path()).exists(), "it takes room");
     }
 }

@@ -6,7 +6,7 @@
 //! further requests of this kind wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{Error, ErrorKind};
+use std::io::Error;
 use std::str::FromStr;
 
 use orlop_control::types::{ApiError, ApplyReport, Change, Diagnostic, UnitChange, UnitFile};
@@ -16,6 +16,7 @@ use super::apply::{self, Committed};
 use super::definitions::{self, Declarations, Declared, Definition};
 use super::entry::diagnostic;
 use super::owner::{Owner, Report};
+use crate::durable::no_room;
 use crate::handle::{REQUESTS_MAX, Reply, Request};
 
 /// The most files of one apply.
@@ -107,12 +108,12 @@ impl Owner {
                 });
                 Ok(report)
             }
-            Err(error) => Err(match error.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                    ApiError::no_space("no space for the unit files; nothing changed")
-                }
-                _ => ApiError::internal(format!("the unit files cannot be kept: {error}")),
-            }),
+            Err(error) if no_room(&error) => Err(ApiError::no_space(
+                "no room for the unit files on the state partition; nothing changed",
+            )),
+            Err(error) => Err(ApiError::internal(format!(
+                "the unit files cannot be kept: {error}"
+            ))),
         };
         self.files_written();
         let _ = reply.send(answer);
@@ -248,7 +249,11 @@ impl Owner {
             .and_then(|()| place.as_deref().map_or(Ok(()), super::apply::remove))
             .map_err(|error| {
                 self.removed.clear(name);
-                ApiError::internal(format!("unit {name:?} cannot be removed: {error}"))
+                let what = format!("unit {name:?} cannot be removed: {error}");
+                match no_room(&error) {
+                    true => ApiError::no_space(what),
+                    false => ApiError::internal(what),
+                }
             })?;
         self.reload();
         Ok(())

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod files;
+mod full;
 mod killed;
 mod support;
 
@@ -205,30 +206,6 @@ fn health_decides_when_others_start() {
     });
     let web = host.wait_unit("web", "runs", |unit| unit.state == UnitState::Running);
     assert!(web.started_at.unwrap() > db.started_at.unwrap());
-}
-
-#[test]
-fn a_full_disk_never_makes_a_container_wait_and_is_reported() {
-    if !possible() {
-        return;
-    }
-    let _alone = alone();
-    let host = TestHost::start();
-    host.mount_small("var/log/orlop", "256k");
-    let script = "busybox yes 0123456789abcdef | busybox head -c 4000000; echo done >/done; \
-                  exec busybox sleep 1000000";
-    let more = "[health]\nexec = [\"/bin/sh\", \"-c\", \"test -e /done\"]\ninterval = \"200ms\"";
-    host.apply(&[("chatty", &unit(script, more))]);
-    host.wait_unit("chatty", "wrote it all", |unit| {
-        unit.health == Some(HealthState::Healthy)
-    });
-    host.until("reported", || {
-        let status = host.runtime.block_on(host.client.status()).unwrap();
-        status
-            .warnings
-            .iter()
-            .any(|warning| warning.contains("dropped"))
-    });
 }
 
 #[test]
