@@ -7,6 +7,7 @@ mod boot_faults;
 mod bus;
 mod crash_only;
 mod demo;
+mod full_state;
 mod lifecycle;
 mod network;
 mod power;
@@ -69,6 +70,10 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     (
         "a_ruined_state_partition_does_not_loop",
         boot_faults::ruined_state,
+    ),
+    (
+        "a_full_state_partition_stops_nothing_that_runs",
+        full_state::full_state,
     ),
     ("a_changed_root_is_not_used", boot_faults::changed_root),
     ("a_hung_manager_is_replaced", watchdogs::hung_manager),
