@@ -160,7 +160,7 @@ impl Handle {
         let source = self
             .ask(|reply| Request::Logs(name.to_owned(), reply))
             .await?;
-        crate::logs::stream(source, query)
+        crate::logs::stream(source, query).await
     }
 
     /// Runs a command in a unit's container.

@@ -130,12 +130,17 @@ impl StreamReader {
             Err(error) => return Err(error),
         };
         let index = File::open(segment::index_path(&self.dir, self.stream, number)).ok();
+        // The one before says since when there was nothing new.
+        let index_next = match &index {
+            Some(index) => index::find(index, self.place.offset)?.saturating_sub(1),
+            None => 0,
+        };
         self.entries.clear();
         self.open = Some(Open {
             number,
             data,
             index,
-            index_next: 0,
+            index_next,
         });
         Ok(true)
     }

@@ -95,6 +95,19 @@ pub(super) fn read(file: &File, from: u64, max: usize) -> Result<Vec<Entry>> {
     Ok(decode_all(&bytes))
 }
 
+/// The number of the first entry that ends at `offset` or after it.
+pub(super) fn find(file: &File, offset: u64) -> Result<u64> {
+    let (mut from, mut to) = (0, file.metadata()?.len() / ENTRY_BYTES as u64);
+    while from < to {
+        let middle = from + (to - from) / 2;
+        match read(file, middle, 1)?.first() {
+            Some(entry) if entry.end < offset => from = middle + 1,
+            Some(_) | None => to = middle,
+        }
+    }
+    Ok(from)
+}
+
 fn decode_all(bytes: &[u8]) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for chunk in bytes.as_chunks::<ENTRY_BYTES>().0 {
@@ -125,6 +138,7 @@ pub(super) fn load(path: &Path) -> Result<Vec<Entry>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::io::Write;
 
     proptest! {
         #[test]
@@ -139,6 +153,23 @@ mod tests {
             let entries = decode_all(&bytes);
             prop_assert!(entries.is_sorted_by_key(|entry| entry.end));
         }
+    }
+
+    #[test]
+    fn an_entry_is_found_by_its_offset() {
+        let mut file = tempfile::tempfile().unwrap();
+        for end in [3, 5, 5, 9] {
+            let mark = Mark::Data;
+            let entry = Entry {
+                time_us: 1,
+                end,
+                mark,
+            };
+            file.write_all(&entry.encode()).unwrap();
+        }
+        file.write_all(&[0; ENTRY_BYTES + 7]).unwrap();
+        let found = [0, 3, 4, 5, 6, 9, 10].map(|offset| find(&file, offset).unwrap());
+        assert_eq!(found, [0, 0, 1, 1, 3, 3, 4]);
     }
 
     #[test]

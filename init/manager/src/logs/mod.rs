@@ -12,6 +12,7 @@ mod collect;
 mod cursor;
 mod index;
 mod read;
+mod seek;
 mod segment;
 mod write;
 
@@ -33,21 +34,69 @@ pub struct LogSource {
     pub grown: watch::Receiver<u64>,
 }
 
-/// How many lines wait for a slow reader.
-const LINES_AHEAD: usize = 64;
-
 /// The lines that `query` asks for, as a stream.
-pub fn stream(
+pub async fn stream(
     source: LogSource,
     query: LogQuery,
 ) -> Result<BoxStream<'static, Result<LogLine, ApiError>>, ApiError> {
-    let reader = read::Reader::open(&source.dir, &query)?;
-    let (sender, receiver) = tokio::sync::mpsc::channel(LINES_AHEAD);
-    tokio::spawn(read::pump(reader, source.grown, query.follow, sender));
+    let LogSource { dir, grown } = source;
+    let follow = query.follow;
+    let reader = read::apart(move || read::Reader::open(&dir, &query)).await??;
+    let (sender, receiver) = tokio::sync::mpsc::channel(read::LINES_AT_ONCE);
+    tokio::spawn(read::pump(reader, grown, follow, sender));
     Ok(
         futures_util::stream::unfold(receiver, |mut receiver| async {
             receiver.recv().await.map(|line| (line, receiver))
         })
         .boxed(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    /// A log that takes as long to open as somebody likes: a FIFO.
+    #[tokio::test]
+    async fn a_slow_log_holds_nothing_else_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let slow = segment::data_path(dir.path(), orlop_control::types::LogStream::Stdout, 1);
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &slow, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let turns = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&turns);
+        let opener = std::thread::spawn(move || {
+            // Long, only so that a failure ends.
+            for _ in 0..1000 {
+                if seen.load(Ordering::Acquire) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let others_went_on = seen.load(Ordering::Acquire);
+            let mut open = std::fs::OpenOptions::new();
+            let open = open.read(true).write(true).open(slow).unwrap();
+            (others_went_on, open)
+        });
+        let source = LogSource {
+            dir: dir.path().to_owned(),
+            grown: watch::Sender::new(0).subscribe(),
+        };
+        let query = LogQuery {
+            tail: Some(1),
+            ..LogQuery::default()
+        };
+        let reading = tokio::spawn(stream(source, query));
+        tokio::task::yield_now().await;
+        turns.store(true, Ordering::Release);
+        let (others_went_on, open) = opener.join().unwrap();
+        assert!(others_went_on, "nothing went on meanwhile");
+        // What can be read of a FIFO is not the question.
+        let _ = reading.await.unwrap();
+        drop(open);
+    }
 }

@@ -5,13 +5,19 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use orlop_control::types::{ApiError, LogLine, LogQuery, LogStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::assemble::{Line, StreamReader};
 use super::cursor::{Cursor, Place};
+use super::seek;
 
 /// The largest `tail` that is given.
 const TAIL_MAX: u64 = 100_000;
+/// How many lines are read at once, and wait for a slow reader.
+pub(super) const LINES_AT_ONCE: usize = 64;
+/// How many logs are read at the same time. The others wait for their turn,
+/// which lasts as long as its lines take to be read, not to be sent.
+static TURNS: Semaphore = Semaphore::const_new(4);
 
 /// Reads what a query asks for.
 #[derive(Debug)]
@@ -48,15 +54,15 @@ impl Reader {
                 since_us: query.since.map(Timestamp::as_microsecond),
             }
         };
-        let reader = at(cursor);
+        let cursor = skip(dir, cursor, query).map_err(|error| failed(&error))?;
         match query.tail {
             Some(tail) => {
-                let place = reader
+                let place = at(cursor)
                     .before_last(tail.min(TAIL_MAX))
                     .map_err(|error| failed(&error))?;
                 Ok(at(place))
             }
-            None => Ok(reader),
+            None => Ok(at(cursor)),
         }
     }
 
@@ -97,6 +103,23 @@ impl Reader {
         }
     }
 
+    /// The next lines, as many as are read at once; fewer are the last ones for
+    /// now, and an error is the last of all.
+    fn some(&mut self, follow: bool) -> Vec<Result<LogLine, ApiError>> {
+        let mut some = Vec::new();
+        while some.len() < LINES_AT_ONCE {
+            match self.next(follow) {
+                Ok(Some(line)) => some.push(Ok(line)),
+                Ok(None) => break,
+                Err(error) => {
+                    some.push(Err(failed(&error)));
+                    break;
+                }
+            }
+        }
+        some
+    }
+
     fn next_raw(&mut self, follow: bool) -> std::io::Result<Option<(LogStream, Line)>> {
         let time = |reader: &mut Option<StreamReader>| -> std::io::Result<Option<i64>> {
             match reader {
@@ -130,6 +153,41 @@ impl Reader {
     }
 }
 
+/// The cursor beyond what lies before all that `query` asks for: a log is not
+/// read from its beginning for its end.
+fn skip(dir: &Path, cursor: Cursor, query: &LogQuery) -> std::io::Result<Cursor> {
+    let from = |stream: LogStream, mut place: Place| {
+        if let Some(tail) = query.tail {
+            place = place.max(seek::last_lines(dir, stream, tail.min(TAIL_MAX))?);
+        }
+        if let Some(since) = query.since {
+            place = place.max(seek::since(dir, stream, since.as_microsecond())?);
+        }
+        std::io::Result::Ok(place)
+    };
+    Ok(Cursor {
+        stdout: from(LogStream::Stdout, cursor.stdout)?,
+        stderr: from(LogStream::Stderr, cursor.stderr)?,
+    })
+}
+
+/// Reads a log in a thread of its own when its turn comes: a log is as large
+/// as its unit says, and the manager does all else in one thread.
+pub(super) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let gone = |error: &dyn std::fmt::Display| {
+        ApiError::internal(format!("the log cannot be read: {error}"))
+    };
+    let turn = TURNS.acquire().await.map_err(|error| gone(&error))?;
+    let done = tokio::task::spawn_blocking(move || {
+        // It lasts until the work is done, also when nobody waits for it.
+        let _turn = turn;
+        work()
+    });
+    done.await.map_err(|error| gone(&error))
+}
+
 /// Sends the lines until the log's end, or with `follow` until the reader or
 /// the unit goes away.
 pub(super) async fn pump(
@@ -142,14 +200,32 @@ pub(super) async fn pump(
         // Marked before reading: bytes that come meanwhile are not missed.
         grown.mark_unchanged();
         loop {
-            let next = reader
-                .next(follow)
-                .map_err(|error| failed(&error))
-                .transpose();
-            let Some(line) = next else { break };
-            let ends = line.is_err();
-            if lines.send(line).await.is_err() || ends {
+            let some = apart(move || {
+                let some = reader.some(follow);
+                (reader, some)
+            });
+            let some = match some.await {
+                Ok((back, some)) => {
+                    reader = back;
+                    some
+                }
+                Err(error) => {
+                    let _ = lines.send(Err(error)).await;
+                    return;
+                }
+            };
+            let (at_end, failed) = (some.len() < LINES_AT_ONCE, some.last());
+            let failed = failed.is_some_and(Result::is_err);
+            for line in some {
+                if lines.send(line).await.is_err() {
+                    return;
+                }
+            }
+            if failed {
                 return;
+            }
+            if at_end {
+                break;
             }
         }
         if !follow {

@@ -5,6 +5,7 @@ use std::io::Write;
 use proptest::prelude::*;
 
 use super::*;
+use crate::logs::segment;
 use crate::logs::write::{Limits, StreamWriter, Taken};
 
 /// A log directory and pipes in the FIFOs' place.
@@ -167,8 +168,73 @@ fn tail_stream_and_since_choose() {
     assert_eq!(pick(LogQuery { since, ..query() }), ["8", "9"]);
 }
 
+/// Makes every segment of stdout but the newest one that cannot be read.
+fn break_older_segments(log: &Log) {
+    let numbers = segment::list(log.dir.path(), LogStream::Stdout).unwrap();
+    let (_, older) = numbers.split_last().unwrap();
+    assert!(!older.is_empty());
+    for number in older {
+        let data = segment::data_path(log.dir.path(), LogStream::Stdout, *number);
+        std::fs::remove_file(&data).unwrap();
+        std::fs::create_dir(&data).unwrap();
+    }
+}
+
+#[test]
+fn what_lies_before_the_lines_that_are_asked_for_is_not_read() {
+    let log = Log::new(64 * 1024);
+    let mut writer = StreamWriter::open(log.dir.path(), LogStream::Stdout, log.limits, 1).unwrap();
+    for time in 1..=300 {
+        let line = format!("{time} {}\n", "x".repeat(60));
+        log.put_with(&mut writer, line.as_bytes(), time);
+    }
+    break_older_segments(&log);
+    let numbers = |query: LogQuery| -> Vec<i64> {
+        let lines = log.read(&query);
+        lines.iter().map(|l| l.time.as_microsecond()).collect()
+    };
+    let tail = Some(3);
+    let since = Timestamp::from_microsecond(299).ok();
+    let query = LogQuery::default;
+    assert_eq!(numbers(LogQuery { tail, ..query() }), [298, 299, 300]);
+    assert_eq!(numbers(LogQuery { since, ..query() }), [299, 300]);
+    let since = Timestamp::from_microsecond(9999).ok();
+    assert!(numbers(LogQuery { since, ..query() }).is_empty());
+}
+
+fn writes() -> impl Strategy<Value = Vec<(bool, String, bool)>> {
+    proptest::collection::vec((any::<bool>(), "[a-z\n]{0,9000}", any::<bool>()), 1..20)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(20))]
+    #[test]
+    fn the_last_lines_and_the_newer_ones_are_those_of_the_whole(
+        writes in writes(),
+        tail in 0..400_u64,
+        since in 0..20_i64,
+    ) {
+        let log = Log::new(64 * 1024);
+        for (time, (err, text, begin)) in writes.iter().enumerate() {
+            let stream = if *err { LogStream::Stderr } else { LogStream::Stdout };
+            log.put(stream, text.as_bytes(), time as i64);
+            if *begin {
+                log.begin(stream, time as i64);
+            }
+        }
+        let all = log.read(&LogQuery::default());
+        let query = LogQuery { tail: Some(tail), ..LogQuery::default() };
+        let from = all.len().saturating_sub(tail as usize);
+        let words = |lines: &[LogLine]| -> Vec<String> {
+            lines.iter().map(|line| format!("{} {}", line.time, line.line)).collect()
+        };
+        prop_assert_eq!(words(&log.read(&query)), words(&all[from..]));
+        let since = Timestamp::from_microsecond(since).ok();
+        let newer: Vec<LogLine> = all.into_iter().filter(|line| Some(line.time) >= since).collect();
+        let query = LogQuery { since, ..LogQuery::default() };
+        prop_assert_eq!(words(&log.read(&query)), words(&newer));
+    }
+
     #[test]
     fn a_cursor_resumes_exactly(
         writes in proptest::collection::vec((any::<bool>(), "[a-z\n]{0,40}"), 1..20),
