@@ -316,7 +316,7 @@ impl Network {
         for forward in forwards {
             ports::free_of_api(forward, filter.api_port)?;
             ports::free_of_units(forward, others())?;
-            ports::free_of_host(forward)?;
+            ports::free_of_host(forward, dns::PORT)?;
         }
         Ok(())
     }

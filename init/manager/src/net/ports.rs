@@ -52,8 +52,13 @@ pub(super) fn free_of_units<'a>(
     Ok(())
 }
 
-/// Nothing on the host listens on it.
-pub(super) fn free_of_host(forward: &PortForward) -> Result<()> {
+/// Nothing on the host listens on it. `own` is the name server's port: that is
+/// on the bridge's address alone, which a port published on all others leaves
+/// to it.
+pub(super) fn free_of_host(forward: &PortForward, own: u16) -> Result<()> {
+    if forward.host_ip.is_none() && forward.host_port == own {
+        return Ok(());
+    }
     let address = forward.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
     let address = SocketAddrV4::new(address, forward.host_port);
     let tried = if forward.proto == Proto::Udp {
@@ -119,14 +124,20 @@ mod tests {
         assert!(free_of_api(&forward(None, Proto::Tcp, 7470), None).is_ok());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let error = free_of_host(&forward(Some([127, 0, 0, 1]), Proto::Tcp, port)).unwrap_err();
+        let here = forward(Some([127, 0, 0, 1]), Proto::Tcp, port);
+        let error = free_of_host(&here, 53).unwrap_err();
         assert!(
             error
                 .to_string()
                 .contains("something on the host listens on it"),
             "{error}"
         );
+        // The name server's is free everywhere but on the name server's address.
+        assert!(free_of_host(&here, port).is_err());
+        let everywhere = forward(None, Proto::Tcp, port);
+        assert!(free_of_host(&everywhere, 53).is_err());
+        assert!(free_of_host(&everywhere, port).is_ok());
         drop(listener);
-        assert!(free_of_host(&forward(Some([127, 0, 0, 1]), Proto::Tcp, port)).is_ok());
+        assert!(free_of_host(&here, 53).is_ok());
     }
 }

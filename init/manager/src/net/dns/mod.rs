@@ -27,7 +27,8 @@ use super::uplink::UplinkStatus;
 use seats::{Limits, Seats};
 use zone::Decision;
 
-const PORT: u16 = 53;
+/// The name server's port, on the bridge's address.
+pub(super) const PORT: u16 = 53;
 /// A question is one name and some options; EDNS servers take up to this.
 const QUESTION_BYTES_MAX: usize = 4096;
 /// Questions being passed on, in all and from one container.

@@ -300,6 +300,8 @@ fn ports_have_one_owner() {
         }
         let inside = other.command("ip -o link");
         assert!(!inside.contains("eth0"), "nothing is left behind: {inside}");
+        // The name server has it on the bridge alone.
+        let _names = publishing(&network, "names", &[tcp(53, 5353)]).await;
         let unknown = network
             .attach("nobody", other.pid(), &[])
             .await
