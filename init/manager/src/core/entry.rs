@@ -92,6 +92,23 @@ impl Entry {
         }
     }
 
+    /// Takes a new definition. What its container is made of counts from the
+    /// next container on; all else counts for the one that is there. Returns
+    /// the definition before.
+    pub(super) fn follow(&mut self, new: Definition) -> Option<Definition> {
+        let same = self.current.as_ref().is_some_and(|current| {
+            let (made, new) = (current.unit(), new.unit());
+            made.container == new.container && made.resources == new.resources
+        });
+        if same {
+            if let Some(collector) = &self.collector {
+                collector.limit(super::output::limits(&new));
+            }
+            self.current = Some(new.clone());
+        }
+        self.wanted.replace(new)
+    }
+
     /// How the machine is to treat it. Restart and stop settings are the newest.
     pub(super) fn policy(&self) -> Policy {
         let unit = self.wanted.as_ref().or(self.current.as_ref());
@@ -352,6 +369,29 @@ mod tests {
         entry.last_exit = Some(exit);
         entry.container = None;
         assert_eq!(entry.ended("b"), None);
+    }
+
+    fn definition(more: &str) -> Definition {
+        let text = format!("[container]\nimage = \"localhost/web:1\"\n{more}");
+        Definition::parse(std::path::Path::new("web.toml"), text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_a_container_is_not_made_of_counts_at_once() {
+        let mut entry = running(5);
+        entry.current = Some(definition(""));
+        entry.wanted = entry.current.clone();
+        let stop = definition("[stop]\nsignal = \"SIGQUIT\"\n[logs]\nmax-size = \"1M\"\n");
+        let before = entry.follow(stop).unwrap();
+        assert_eq!(before.unit().stop.signal, None);
+        let signal = |entry: &Entry| entry.effective().unwrap().unit().stop.signal;
+        assert_eq!(signal(&entry), Some(orlop_unit::Signal::QUIT));
+        // Another container, which is to be stopped as the one that is there.
+        entry.follow(definition("command = [\"other\"]\n"));
+        assert_eq!(signal(&entry), Some(orlop_unit::Signal::QUIT));
+        entry.container = None;
+        entry.current = None;
+        assert_eq!(signal(&entry), None);
     }
 
     #[test]

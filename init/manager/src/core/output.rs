@@ -3,11 +3,19 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use super::definitions::Definition;
 use super::entry::Entry;
 use super::state::State;
 use crate::container::stdio;
 use crate::logs::{Limits, collect};
 use crate::paths::Paths;
+
+/// How large a unit's log may grow.
+pub(super) fn limits(definition: &Definition) -> Limits {
+    Limits {
+        total: definition.unit().logs.max_size.get(),
+    }
+}
 
 impl Entry {
     /// Begins to move its container's output to the log in `dir`; `fresh` says
@@ -18,10 +26,8 @@ impl Entry {
         fifos: [OwnedFd; 2],
         fresh: bool,
     ) -> Result<(), String> {
-        let total = self.effective().map(|d| d.unit().logs.max_size.get());
-        let limits = Limits {
-            total: total.unwrap_or(1 << 20),
-        };
+        let least = Limits { total: 1 << 20 };
+        let limits = self.effective().map_or(least, limits);
         let (grown, dropped) = (self.grown.clone(), self.dropped.clone());
         let collector = collect(dir, fifos, limits, fresh, grown, dropped)
             .map_err(|error| format!("its log cannot be written: {error}"))?;

@@ -117,7 +117,7 @@ impl Owner {
             Declared::Good(definition) => {
                 entry.findings.clear();
                 entry.source = definition.source.to_string_lossy().into_owned();
-                let before = entry.wanted.replace(definition.clone());
+                let before = entry.follow(definition.clone());
                 let event = match back && definition.unit().enabled {
                     true => Some(Event::Restart),
                     false => change(new, before.as_ref(), &definition),

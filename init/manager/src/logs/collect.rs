@@ -21,10 +21,16 @@ const DRAIN_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Collector {
     finish: mpsc::Sender<oneshot::Sender<()>>,
+    limits: watch::Sender<Limits>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Collector {
+    /// Has the log keep to other limits from now on.
+    pub fn limit(&self, limits: Limits) {
+        self.limits.send_replace(limits);
+    }
+
     /// Takes what is still in the FIFOs, then ends. Call it once the container
     /// is gone.
     pub async fn finish(self) {
@@ -63,6 +69,7 @@ pub fn collect(
     let [stdout, stderr] = fifos;
     let fifos = [wrap(stdout)?, wrap(stderr)?];
     let (finish, mut finished) = mpsc::channel::<oneshot::Sender<()>>(1);
+    let (limited, mut limits) = watch::channel(limits);
     let task = tokio::spawn(async move {
         let [out, err] = &mut writers;
         let report = |taken| match taken {
@@ -80,13 +87,22 @@ pub fn collect(
                     let _ = done.send(());
                     return;
                 }
+                Ok(()) = limits.changed() => {
+                    let limits = *limits.borrow_and_update();
+                    out.limit(limits);
+                    err.limit(limits);
+                }
                 taken = once(&fifos[0], out) => report(taken),
                 taken = once(&fifos[1], err) => report(taken),
             }
             tokio::task::yield_now().await;
         }
     });
-    Ok(Collector { finish, task })
+    Ok(Collector {
+        finish,
+        limits: limited,
+        task,
+    })
 }
 
 fn wrap(fifo: OwnedFd) -> Result<pipe::Receiver> {
@@ -188,6 +204,34 @@ mod tests {
         let entries = super::super::index::load(&index.unwrap()).unwrap();
         let marks: Vec<_> = entries.iter().map(|entry| entry.mark).collect();
         assert_eq!(marks, [super::super::index::Mark::Dropped(11)]);
+    }
+
+    #[tokio::test]
+    async fn a_log_keeps_to_the_limits_that_it_was_given_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let (out, mut write) = std::io::pipe().unwrap();
+        let (err, _write) = std::io::pipe().unwrap();
+        let fifos = [OwnedFd::from(out), OwnedFd::from(err)];
+        for fifo in &fifos {
+            rustix::io::ioctl_fionbio(fifo, true).unwrap();
+        }
+        let (grown, mut total) = watch::channel(0);
+        let much = Limits { total: 1 << 20 };
+        let collector = collect(dir.path(), fifos, much, true, grown, watch::Sender::new(0));
+        let collector = collector.unwrap();
+        let mut put = async |until: u64| {
+            write.write_all(&[b'x'; 32 * 1024]).unwrap();
+            total
+                .wait_for(|total| *total == until * 1024)
+                .await
+                .unwrap();
+        };
+        put(32).await;
+        put(64).await;
+        collector.limit(Limits { total: 64 * 1024 });
+        put(96).await;
+        let segments = super::super::segment::list(dir.path(), LogStream::Stdout).unwrap();
+        assert_eq!(segments, [2], "the older one is over the bound");
     }
 
     #[tokio::test]

@@ -113,6 +113,11 @@ impl StreamWriter {
         })
     }
 
+    /// Has the log keep to other limits, from its next bytes on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Says that another container's output begins here.
     pub fn begin(&mut self, now_us: i64) {
         self.note(now_us, Mark::Begin);
