@@ -5,7 +5,7 @@ use orlop_handover::ToInit;
 
 use super::exits::Recorded;
 use super::owner::Owner;
-use super::state::{Event, Exit, State};
+use super::state::{Event, Exit, Next, State};
 
 impl Owner {
     /// An exit that PID 1 tells of: its unit's, or one for later, or nobody's.
@@ -71,6 +71,11 @@ impl Owner {
             signal: exit.signal,
         };
         match &entry.machine.state {
+            // What it was stopped for says more than how that went.
+            State::Stopping {
+                kill_at: _,
+                next: Next::Later(_),
+            } => self.step(name, Event::Exited(words)),
             State::Running { since: _ }
             | State::Stopping {
                 kill_at: _,

@@ -227,7 +227,13 @@ impl Entry {
             State::Stopping { kill_at, next } => Some(match (kill_at, next) {
                 (Some(_), Next::Remove) => "removed; told to stop".to_owned(),
                 (Some(_), _) if self.abandoned() => "its file is gone; told to stop".to_owned(),
-                (Some(_), _) => "told to stop".to_owned(),
+                (Some(_), Next::Later(_)) => {
+                    let why = self.problem.as_deref().unwrap_or("it is unhealthy");
+                    format!("{why}; told to stop")
+                }
+                (Some(_), Next::Stop | Next::Again | Next::Exited(_) | Next::Failed) => {
+                    "told to stop".to_owned()
+                }
                 (None, _) => "killed, as it did not stop in time".to_owned(),
             }),
             State::Cleaning { next: _ } => Some(ended()),

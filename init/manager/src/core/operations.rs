@@ -242,6 +242,15 @@ impl Owner {
             entry.problem = said.map(|said| format!("its health check fails: {said}"));
         }
         self.show(name);
+        self.tend(name);
+    }
+
+    /// Does about bad health what the unit's policy says.
+    pub(super) fn tend(&mut self, name: &str) {
+        let health = self.units.get(name).and_then(|entry| entry.health);
+        if health == Some(HealthState::Unhealthy) {
+            self.step(name, Event::Unhealthy);
+        }
     }
 
     /// Tells a container to end, in its own way.

@@ -128,6 +128,8 @@ impl Owner {
                 }
                 self.take_back(name);
                 self.rewatch(name, before.as_ref(), &definition);
+                // The policy may be another one now.
+                self.tend(name);
                 self.show(name);
             }
         }

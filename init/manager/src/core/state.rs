@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Stopped --Start--> Waiting --Ready--> Starting --Started--> Running
-//!     ^                                     |                     |  \--Stop--> Stopping
+//!     ^                                     |                     |  \--Stop, Unhealthy--> Stopping
 //!     |                                StartFailed              Exit              | Exit
 //!     |                                     v                     v               v
 //!     +----------- Exited/Failed <------ Cleaning <---------------+---------------+
@@ -62,6 +62,7 @@ fn resting(unit: &mut Machine, state: State, event: Event) -> (State, Option<Act
         | Event::Retry
         | Event::Started
         | Event::StartFailed
+        | Event::Unhealthy
         | Event::Exited(_)
         | Event::Cleaned
         | Event::Tick => (state, None),
@@ -80,6 +81,7 @@ fn waiting(event: Event) -> (State, Option<Action>) {
         | Event::Retry
         | Event::Started
         | Event::StartFailed
+        | Event::Unhealthy
         | Event::Exited(_)
         | Event::Cleaned
         | Event::Tick => (State::Waiting, None),
@@ -125,9 +127,12 @@ fn starting(
             (State::Cleaning { next }, Some(Action::Clean))
         }
         // The owner reports an exit only after Started.
-        Event::Exited(_) | Event::Ready | Event::Retry | Event::Cleaned | Event::Tick => {
-            (State::Starting { then }, None)
-        }
+        Event::Exited(_)
+        | Event::Unhealthy
+        | Event::Ready
+        | Event::Retry
+        | Event::Cleaned
+        | Event::Tick => (State::Starting { then }, None),
     }
 }
 
@@ -159,11 +164,16 @@ fn running(
         }
         Event::Remove => stop(Next::Remove, now, policy),
         Event::Exited(exit) => {
-            if now.saturating_sub(since) >= STEADY_MS {
-                unit.streak = 0;
-            }
+            unit.ran(now.saturating_sub(since));
             let next = unit.after(Some(exit), policy);
             (State::Cleaning { next }, Some(Action::Clean))
+        }
+        Event::Unhealthy => {
+            unit.ran(now.saturating_sub(since));
+            match unit.unwell(policy) {
+                Some(next) => stop(next, now, policy),
+                None => (State::Running { since }, None),
+            }
         }
         Event::Start
         | Event::Returned
@@ -201,6 +211,7 @@ fn redirect(unit: &mut Machine, next: Next, event: &Event) -> Next {
             | Event::Retry
             | Event::Started
             | Event::StartFailed
+            | Event::Unhealthy
             | Event::Exited(_)
             | Event::Cleaned
             | Event::Tick,
@@ -233,6 +244,7 @@ fn stopping(
         | Event::Retry
         | Event::Started
         | Event::StartFailed
+        | Event::Unhealthy
         | Event::Cleaned
         | Event::Tick => (State::Stopping { kill_at, next }, None),
     }
@@ -262,6 +274,7 @@ fn cleaning(unit: &mut Machine, next: Next, event: Event, now: u64) -> (State, O
         | Event::Retry
         | Event::Started
         | Event::StartFailed
+        | Event::Unhealthy
         | Event::Exited(_)
         | Event::Tick => (State::Cleaning { next }, None),
     }
@@ -285,6 +298,7 @@ fn backoff(unit: &mut Machine, until: u64, event: Event, now: u64) -> (State, Op
         | Event::Ready
         | Event::Started
         | Event::StartFailed
+        | Event::Unhealthy
         | Event::Exited(_)
         | Event::Cleaned => (State::Backoff { until }, None),
     }
@@ -304,6 +318,7 @@ fn gone(event: Event) -> (State, Option<Action>) {
         | Event::Retry
         | Event::Started
         | Event::StartFailed
+        | Event::Unhealthy
         | Event::Exited(_)
         | Event::Cleaned
         | Event::Tick => (State::Gone, None),

@@ -170,7 +170,7 @@ pub enum Probe {
     Tcp(u16),
 }
 
-/// `[restart]`: what happens when the process ends by itself.
+/// `[restart]`: what happens when the process ends by itself, or its health stays bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restart {
     /// When it is started again.
@@ -181,7 +181,7 @@ pub struct Restart {
     pub backoff_max: Duration,
 }
 
-/// When a process that ended is started again.
+/// When a process that ended, or is unhealthy, is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RestartPolicy {
     /// Always, whatever its exit code.

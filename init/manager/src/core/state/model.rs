@@ -110,6 +110,8 @@ pub enum Event {
     Started,
     /// The container could not be made; what there is of it is to be cleaned.
     StartFailed,
+    /// The container's health stays bad.
+    Unhealthy,
     /// The container's process ended.
     Exited(Exit),
     /// What the container held is given back.
@@ -221,6 +223,21 @@ impl Machine {
     pub(super) fn fresh(&mut self) {
         self.streak = 0;
         self.restarts = 0;
+    }
+
+    /// Takes note of how long a container ran.
+    pub(super) fn ran(&mut self, for_ms: u64) {
+        if for_ms >= STEADY_MS {
+            self.streak = 0;
+        }
+    }
+
+    /// What follows bad health: nothing if the policy leaves it at that.
+    pub(super) fn unwell(&mut self, policy: Policy) -> Option<Next> {
+        match policy.restart {
+            RestartPolicy::Always | RestartPolicy::OnFailure => Some(self.after(None, policy)),
+            RestartPolicy::Never => None,
+        }
     }
 
     /// What follows an end that nobody asked for.

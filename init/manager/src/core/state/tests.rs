@@ -60,6 +60,38 @@ fn the_policy_decides_what_an_exit_leads_to() {
 }
 
 #[test]
+fn the_policy_decides_what_bad_health_leads_to() {
+    use RestartPolicy::{Always, Never, OnFailure};
+    let ill = (50, Event::Unhealthy);
+    for restart in [Always, OnFailure] {
+        // Its own way to end counts as little as how it ends.
+        let next = Next::Later(1_000);
+        let told = State::Stopping {
+            kill_at: Some(10_050),
+            next,
+        };
+        assert_eq!(
+            last(restart, std::slice::from_ref(&ill)),
+            told,
+            "{restart:?}"
+        );
+        let ended = [ill.clone(), (60, Event::Exited(OK)), (70, Event::Cleaned)];
+        let again = State::Backoff { until: 1_070 };
+        assert_eq!(last(restart, &ended), again, "{restart:?}");
+        let stopped = [ill.clone(), (55, Event::Stop), (60, Event::Exited(OK))];
+        let next = Next::Stop;
+        assert_eq!(last(restart, &stopped), State::Cleaning { next });
+    }
+    assert_eq!(
+        last(Never, std::slice::from_ref(&ill)),
+        State::Running { since: 1 }
+    );
+    let events: Vec<_> = started().into_iter().chain([ill]).collect();
+    let (_, actions) = play(Always, &events);
+    assert_eq!(actions, [Action::Create, Action::Terminate]);
+}
+
+#[test]
 fn pauses_double_up_to_the_limit_and_start_over_after_a_steady_run() {
     let mut unit = Machine::new();
     let mut pauses = Vec::new();
@@ -187,6 +219,7 @@ fn event() -> impl Strategy<Value = Event> {
         Event::Retry,
         Event::Started,
         Event::StartFailed,
+        Event::Unhealthy,
         Event::Exited(OK),
         Event::Exited(BAD),
         Event::Cleaned,
@@ -254,6 +287,7 @@ proptest! {
             let fits = match &event {
                 Event::Started | Event::StartFailed => matches!(unit.state, State::Starting { .. }),
                 Event::Exited(_) => matches!(unit.state, State::Running { .. } | State::Stopping { .. }),
+                Event::Unhealthy => matches!(unit.state, State::Running { .. }),
                 Event::Cleaned => matches!(unit.state, State::Cleaning { .. }),
                 Event::Start | Event::Stop | Event::Restart | Event::Changed | Event::Remove
                 | Event::Returned | Event::Ready | Event::Retry | Event::Tick => true,
