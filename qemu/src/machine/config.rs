@@ -1,0 +1,251 @@
+//! What a guest is made of, and the command line that it makes.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use crate::accel::Accel;
+
+/// Debian's OVMF, without and with its variable store's template.
+const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+pub(super) const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// How the guest starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// OVMF, systemd-boot and the UKI on the ESP, as on real hardware.
+    Uefi,
+    /// The kernel, initramfs and command line that the builder wrote beside the
+    /// disk, in this folder; same disk, no firmware.
+    Direct(PathBuf),
+}
+
+/// A port of this machine's loopback that leads to one of the guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// On 127.0.0.1 here.
+    pub host: u16,
+    /// In the guest.
+    pub guest: u16,
+}
+
+/// A network segment that joins the guest's card, QEMU's user network, and a
+/// socket that carries raw frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The loopback's port on which QEMU hands frames out, each after its length
+    /// as a big-endian 32-bit number.
+    pub frames_port: u16,
+}
+
+/// What a guest is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The disk image; written to by the guest.
+    pub disk: PathBuf,
+    /// `raw` or `qcow2`.
+    pub disk_format: &'static str,
+    /// A folder for the sockets, logs and firmware variables of this guest.
+    pub folder: PathBuf,
+    /// How it starts.
+    pub firmware: Firmware,
+    /// How its instructions run.
+    pub accel: Accel,
+    /// In MiB.
+    pub memory_mib: u32,
+    /// Ports led inward.
+    pub forwards: Vec<Forward>,
+    /// Words appended to the kernel's command line (direct boot only).
+    pub append: String,
+    /// Whether the guest reaches nothing beyond the forwards: the tests' guests
+    /// have no business outside.
+    pub isolated: bool,
+    /// A segment that others than QEMU's user network are on, too.
+    pub segment: Option<Segment>,
+    /// More QEMU arguments, for tests that need a device.
+    pub extra: Vec<String>,
+    /// Whether writes to the disk are dropped when QEMU leaves (never for a test
+    /// of what lasts: QEMU then ignores the guest's flushes).
+    pub snapshot: bool,
+    /// Whether QEMU leaves when the guest resets, so that a test sees it.
+    pub stop_on_reset: bool,
+}
+
+impl Config {
+    /// A guest of 1 GiB that boots `disk` (raw) through OVMF under TCG.
+    pub fn new(disk: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Config {
+        Config {
+            disk: disk.into(),
+            disk_format: "raw",
+            folder: folder.into(),
+            firmware: Firmware::Uefi,
+            accel: Accel::Tcg,
+            memory_mib: 1024,
+            forwards: Vec::new(),
+            append: String::new(),
+            isolated: false,
+            segment: None,
+            extra: Vec::new(),
+            snapshot: false,
+            stop_on_reset: false,
+        }
+    }
+
+    /// QEMU's arguments.
+    ///
+    /// # Errors
+    ///
+    /// When the direct boot's files cannot be read.
+    pub(super) fn arguments(&self) -> Result<Vec<String>> {
+        let mut all: Vec<String> = [
+            "-nodefaults",
+            "-machine",
+            "q35",
+            "-smp",
+            "2",
+            "-display",
+            "none",
+        ]
+        .map(String::from)
+        .into();
+        all.extend(self.accel.arguments().map(String::from));
+        let mut add = |name: &str, value: String| all.extend([name.to_owned(), value]);
+        add("-m", self.memory_mib.to_string());
+        add("-serial", format!("file:{}", self.console_file().display()));
+        add(
+            "-qmp",
+            format!("unix:{},server=on,wait=off", self.qmp_socket().display()),
+        );
+        add(
+            "-drive",
+            format!(
+                "if=none,id=disk,format={},file={}",
+                self.disk_format,
+                self.disk.display()
+            ),
+        );
+        let boot_order = match self.firmware {
+            Firmware::Uefi => ",bootindex=0",
+            Firmware::Direct(_) => "",
+        };
+        add("-device", format!("virtio-blk-pci,drive=disk{boot_order}"));
+        add("-device", "virtio-rng-pci".into());
+        match &self.firmware {
+            Firmware::Uefi => {
+                add(
+                    "-drive",
+                    format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"),
+                );
+                let vars = self.variables_file();
+                add(
+                    "-drive",
+                    format!("if=pflash,unit=1,format=raw,file={}", vars.display()),
+                );
+            }
+            Firmware::Direct(files) => {
+                let words = std::fs::read_to_string(files.join("cmdline"))
+                    .with_context(|| format!("cannot read {}/cmdline", files.display()))?;
+                add("-kernel", files.join("vmlinuz").display().to_string());
+                add("-initrd", files.join("initrd.img").display().to_string());
+                let own = self.accel.kernel_words();
+                add("-append", format!("{} {own} {}", words.trim(), self.append));
+            }
+        }
+        all.extend(self.network());
+        if self.stop_on_reset {
+            all.push("-no-reboot".into());
+        }
+        all.extend(self.extra.iter().cloned());
+        Ok(all)
+    }
+
+    fn network(&self) -> Vec<String> {
+        let (mut words, card) = match self.segment {
+            Some(Segment { frames_port }) => {
+                (segment(frames_port, &self.forward_words()), "hub-card")
+            }
+            None => {
+                let user = format!(
+                    "user,id=uplink{}{}",
+                    self.restriction(),
+                    self.forward_words()
+                );
+                (vec!["-netdev".into(), user], "uplink")
+            }
+        };
+        words.push("-device".into());
+        words.push(format!("virtio-net-pci,netdev={card},romfile="));
+        words
+    }
+
+    fn restriction(&self) -> &'static str {
+        if self.isolated { ",restrict=on" } else { "" }
+    }
+
+    fn forward_words(&self) -> String {
+        let forwards: Vec<String> = self
+            .forwards
+            .iter()
+            .map(|port| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", port.host, port.guest))
+            .collect();
+        forwards.concat()
+    }
+
+    pub(super) fn console_file(&self) -> PathBuf {
+        self.folder.join("console.log")
+    }
+
+    pub(super) fn qmp_socket(&self) -> PathBuf {
+        self.folder.join("qmp.sock")
+    }
+
+    pub(super) fn variables_file(&self) -> PathBuf {
+        self.folder.join("firmware-variables.fd")
+    }
+}
+
+fn segment(frames_port: u16, forwards: &str) -> Vec<String> {
+    let parts = [
+        format!("user,id=nat,restrict=on{forwards}"),
+        format!("socket,id=frames,listen=127.0.0.1:{frames_port}"),
+        "hubport,id=hub-nat,hubid=0,netdev=nat".into(),
+        "hubport,id=hub-frames,hubid=0,netdev=frames".into(),
+        "hubport,id=hub-card,hubid=0".into(),
+    ];
+    parts
+        .into_iter()
+        .flat_map(|part| ["-netdev".to_owned(), part])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Firmware, Forward};
+
+    #[test]
+    fn forwards_stand_on_the_loopback_only() {
+        let mut config = Config::new("/d.raw", "/f");
+        config.forwards = vec![
+            Forward {
+                host: 8080,
+                guest: 80,
+            },
+            Forward { host: 1, guest: 2 },
+        ];
+        let arguments = config.arguments().expect("arguments").join(" ");
+        assert!(
+            arguments.contains(
+                "user,id=uplink,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:127.0.0.1:1-:2"
+            )
+        );
+        assert!(arguments.contains("if=pflash,unit=1,format=raw,file=/f/firmware-variables.fd"));
+    }
+
+    #[test]
+    fn a_direct_boot_needs_the_files_beside_the_disk() {
+        let mut config = Config::new("/d.raw", "/f");
+        config.firmware = Firmware::Direct("/nonexistent".into());
+        let error = config.arguments().expect_err("no such folder").to_string();
+        assert!(error.contains("/nonexistent/cmdline"), "{error}");
+    }
+}
