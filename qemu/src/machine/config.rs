@@ -119,9 +119,10 @@ impl Config {
         add(
             "-drive",
             format!(
-                "if=none,id=disk,format={},file={}",
+                "if=none,id=disk,format={},file={}{}",
                 self.disk_format,
-                self.disk.display()
+                self.disk.display(),
+                if self.snapshot { ",snapshot=on" } else { "" }
             ),
         );
         let boot_order = match self.firmware {
@@ -239,6 +240,20 @@ mod tests {
             )
         );
         assert!(arguments.contains("if=pflash,unit=1,format=raw,file=/f/firmware-variables.fd"));
+    }
+
+    #[test]
+    fn only_a_snapshot_drops_what_is_written() {
+        let mut config = Config::new("/d.raw", "/f");
+        let disk = "if=none,id=disk,format=raw,file=/d.raw";
+        let has = |config: &Config, word: &str| {
+            let arguments = config.arguments().expect("arguments");
+            arguments.iter().any(|argument| argument == word)
+        };
+        assert!(has(&config, disk));
+        config.snapshot = true;
+        assert!(has(&config, &format!("{disk},snapshot=on")));
+        assert!(!has(&config, disk));
     }
 
     #[test]
