@@ -4,8 +4,10 @@
 //! probe guest that reaches its own panic and resets within seconds does.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
+
+use crate::machine;
 
 /// How the guest's instructions are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,7 @@ pub fn probe(kernel: &Path) -> (Accel, String) {
 }
 
 fn run_probe(kernel: &Path) -> std::io::Result<bool> {
-    let mut child = Command::new("qemu-system-x86_64")
+    let mut child = machine::with_this_thread()
         .args([
             "-nodefaults",
             "-machine",

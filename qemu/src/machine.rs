@@ -15,6 +15,9 @@ use crate::qmp::Qmp;
 use config::OVMF_VARS;
 pub use config::{Config, Firmware, Forward, Segment};
 
+const QEMU: &str = "qemu-system-x86_64";
+const INSTALLED: &str = "are the packages qemu-system-x86 and util-linux installed?";
+
 /// A running guest; dropped, it is switched off hard.
 pub struct Machine {
     child: Child,
@@ -41,15 +44,18 @@ impl Machine {
         let console = Console::new(config.console_file());
         console.clear()?;
         let messages = std::fs::File::create(config.folder.join("qemu.log"))?;
-        let child = new_session(
-            Command::new("qemu-system-x86_64")
-                .args(config.arguments()?)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(messages),
-        )
-        .spawn()
-        .context("cannot start qemu-system-x86_64: is the package qemu-system-x86 installed?")?;
+        let mut qemu = if config.lives_on {
+            on_its_own()
+        } else {
+            with_this_thread()
+        };
+        let child = qemu
+            .args(config.arguments()?)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(messages)
+            .spawn()
+            .with_context(|| format!("cannot start QEMU; {INSTALLED}"))?;
         let mut machine = Machine {
             child,
             config,
@@ -66,7 +72,10 @@ impl Machine {
             if let Some(status) = self.child.try_wait()? {
                 let log = self.config.folder.join("qemu.log");
                 let words = std::fs::read_to_string(&log).unwrap_or_default();
-                bail!("QEMU ended at once ({status}): {}", words.trim());
+                bail!(
+                    "QEMU ended at once ({status}): {}; {INSTALLED}",
+                    words.trim()
+                );
             }
             if Instant::now() > deadline {
                 bail!("QEMU made no control socket within 60 s");
@@ -153,7 +162,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Leaves the guest running when this value goes.
+    /// Leaves the guest running when this value goes, and if it
+    /// [lives on](Config::lives_on) also when this process does.
     pub fn detach(mut self) {
         self.detached = true;
     }
@@ -167,10 +177,20 @@ impl Drop for Machine {
     }
 }
 
-/// Has the child lead its own process group, so that a terminal's Ctrl-C
-/// reaches `cargo vm` alone, which then shuts the guest down in order.
-fn new_session(command: &mut Command) -> &mut Command {
-    std::os::unix::process::CommandExt::process_group(command, 0)
+/// QEMU, which ends with the thread that starts it, however that one ends: also
+/// by SIGKILL, when nothing here can clean up.
+pub(crate) fn with_this_thread() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", QEMU]);
+    command
+}
+
+/// QEMU as the leader of a process group, so that a terminal's Ctrl-C reaches
+/// `cargo vm` alone, which then shuts the guest down in order.
+fn on_its_own() -> Command {
+    let mut command = Command::new(QEMU);
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
 }
 
 /// A free port of the loopback: `wanted` when nobody has it.

@@ -69,6 +69,9 @@ pub struct Config {
     pub snapshot: bool,
     /// Whether QEMU leaves when the guest resets, so that a test sees it.
     pub stop_on_reset: bool,
+    /// Whether QEMU goes on when the process that started it ends or is
+    /// interrupted; else it ends with the thread that started it.
+    pub lives_on: bool,
 }
 
 impl Config {
@@ -88,6 +91,7 @@ impl Config {
             extra: Vec::new(),
             snapshot: false,
             stop_on_reset: false,
+            lives_on: false,
         }
     }
 

@@ -64,6 +64,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let mut config = Config::new(disk, files::guest());
     config.accel = accel;
     config.memory_mib = options.memory;
+    config.lives_on = true;
     config.forwards = vec![
         Forward {
             host: web,
