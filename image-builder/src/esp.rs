@@ -242,6 +242,7 @@ pub fn read(window: &Window, path: &str) -> Result<Vec<u8>, EspError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tool::tool;
     use std::process::Command;
 
     fn volume(bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
@@ -281,11 +282,7 @@ mod tests {
     fn fsck_finds_nothing_and_mtools_reads_it() {
         let bytes: Vec<u8> = (0..3_000_001u32).map(|n| (n * 7 / 3) as u8).collect();
         let (_dir, path) = volume(&bytes);
-        let output = Command::new("fsck.vfat")
-            .arg("-n")
-            .arg(&path)
-            .output()
-            .unwrap();
+        let output = tool("fsck.vfat").arg("-n").arg(&path).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{text}");
         let image = path.display().to_string();

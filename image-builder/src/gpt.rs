@@ -159,8 +159,8 @@ pub fn read(disk: &mut File) -> Result<Vec<(String, Uuid, Extent)>, TableError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tool::tool;
     use orlop_slot::Slot;
-    use std::process::Command;
 
     #[test]
     fn sfdisk_finds_the_table_good_and_two_are_equal() {
@@ -186,7 +186,7 @@ mod tests {
         };
         let (mut one, two) = (make(), make());
         assert!(std::fs::read(one.path()).unwrap() == std::fs::read(two.path()).unwrap());
-        let output = Command::new("sfdisk")
+        let output = tool("sfdisk")
             .arg("--verify")
             .arg(one.path())
             .output()

@@ -28,6 +28,7 @@ mod place;
 mod request;
 mod rootfs;
 mod state;
+mod tool;
 pub mod uki;
 pub mod verity;
 

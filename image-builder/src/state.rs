@@ -5,11 +5,11 @@
 //! descriptors for 16 TiB. Growing it is PID 1's work at first boot.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::identity::Identity;
+use crate::tool::tool;
 
 /// Every feature by name: the machine's `/etc/mke2fs.conf` must not matter.
 /// Without `64bit`: block groups' descriptors are then half the size, and
@@ -32,7 +32,7 @@ pub(crate) fn format(file: &Path, size: u64, identity: &Identity<'_>, time: u64)
         u32::MAX,
         identity.uuid("state hash seed"),
     );
-    let output = Command::new("mke2fs")
+    let output = tool("mke2fs")
         .args([
             "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "16384", "-G", "16",
         ])
@@ -57,19 +57,12 @@ pub(crate) fn format(file: &Path, size: u64, identity: &Identity<'_>, time: u64)
         .arg(file)
         .env("E2FSPROGS_FAKE_TIME", time.to_string())
         .env("MKE2FS_CONFIG", "/dev/null")
-        .env("PATH", search_path())
         .output()
         .context("running mke2fs (Debian package e2fsprogs)")?;
     if !output.status.success() {
         bail!("mke2fs: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
-}
-
-/// `PATH` with the directories of administration, which a user's may lack.
-fn search_path() -> String {
-    let own = std::env::var("PATH").unwrap_or_default();
-    format!("{own}:/usr/sbin:/sbin")
 }
 
 #[cfg(test)]
@@ -93,23 +86,14 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(1100));
         let two = make("two");
         assert!(std::fs::read(&one).unwrap() == std::fs::read(two).unwrap());
-        let mut check = Command::new("e2fsck");
-        let output = check
-            .args(["-f", "-n"])
-            .arg(&one)
-            .env("PATH", search_path())
-            .output()
-            .unwrap();
+        let mut check = tool("e2fsck");
+        let output = check.args(["-f", "-n"]).arg(&one).output().unwrap();
         assert!(
             output.status.success(),
             "{}",
             String::from_utf8_lossy(&output.stdout)
         );
-        let dump = Command::new("dumpe2fs")
-            .arg("-h")
-            .arg(&one)
-            .env("PATH", search_path())
-            .output();
+        let dump = tool("dumpe2fs").arg("-h").arg(&one).output();
         let text = String::from_utf8_lossy(&dump.unwrap().stdout).into_owned();
         for wanted in [
             "quota",

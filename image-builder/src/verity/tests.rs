@@ -1,7 +1,8 @@
 //! Trees against `veritysetup`, which is the yardstick.
 
 use std::fs::{self, File};
-use std::process::Command;
+
+use crate::tool::tool;
 
 use super::{BLOCK, Superblock, VerityError, build, size};
 
@@ -16,7 +17,7 @@ fn trees_are_those_of_veritysetup() {
         fs::write(&data, bytes).unwrap();
         let salt = [0x5au8; 32];
         let uuid = uuid::Uuid::from_bytes([3; 16]);
-        let output = Command::new("veritysetup")
+        let output = tool("veritysetup")
             .args([
                 "format",
                 "--salt",
