@@ -2,7 +2,8 @@
 
 use orlop_control::types::{UnitFile, UnitState};
 
-use super::support::{IMAGE, TestHost, alone, make_store, possible};
+use super::made::make_store;
+use super::support::{IMAGE, TestHost, alone, possible};
 use super::unit;
 
 #[test]

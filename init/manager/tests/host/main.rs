@@ -5,6 +5,7 @@
 mod files;
 mod full;
 mod killed;
+mod made;
 mod support;
 
 use orlop_control::client::{ClientError, ExecFrame};
