@@ -129,6 +129,13 @@ pub fn disk(host: &Path, output: &Path) -> Result<()> {
     disk_with(host, output, &paths::binaries())
 }
 
+/// The kernel, initramfs and command line that [`disk`] leaves beside an image.
+pub fn boot_files(image: &Path) -> PathBuf {
+    let mut name = image.as_os_str().to_owned();
+    name.push(".d");
+    PathBuf::from(name)
+}
+
 /// [`disk`], with the host's own programs taken from `binaries`.
 ///
 /// # Errors

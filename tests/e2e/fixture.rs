@@ -1,7 +1,6 @@
 //! What the stories start from: images that are built once, and fresh guests.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::{Mutex, OnceLock};
@@ -136,35 +135,9 @@ pub(crate) fn disk_as_built(image: &Path, story: &str) -> Result<Config> {
     let disk = place.join("disk.img");
     machine::copy_disk(image, &disk)?;
     let mut config = Config::new(disk, &place);
-    config.firmware = Firmware::Direct(boot_files(image));
+    config.firmware = Firmware::Direct(build::boot_files(image));
     config.isolated = true;
     Ok(config)
-}
-
-/// The bytes of a disk that its partition `name` takes.
-pub(crate) fn partition(disk: &Path, name: &str) -> Result<Range<u64>> {
-    let output = std::process::Command::new("sfdisk")
-        .arg("--json")
-        .arg(disk)
-        .output()
-        .context("cannot run sfdisk")?;
-    let table: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let partitions = table["partitiontable"]["partitions"].as_array();
-    let found = partitions
-        .into_iter()
-        .flatten()
-        .find(|partition| partition["name"] == name)
-        .with_context(|| format!("{} has no partition {name}", disk.display()))?;
-    let sectors = |key: &str| found[key].as_u64().with_context(|| format!("no {key}"));
-    let start = sectors("start")? * 512;
-    Ok(start..start + sectors("size")? * 512)
-}
-
-/// The kernel, initramfs and command line beside an image.
-pub(crate) fn boot_files(image: &Path) -> PathBuf {
-    let mut name = image.as_os_str().to_owned();
-    name.push(".d");
-    PathBuf::from(name)
 }
 
 /// Forwards a free port of the loopback to the guest's `port`, and names it.

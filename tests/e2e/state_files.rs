@@ -2,6 +2,7 @@
 //! Debian's `debugfs`: as whoever has the disk in hand could.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
@@ -37,7 +38,7 @@ pub(crate) fn put(disk: &Path, directory: &str, things: &[(String, &Put<'_>)]) -
     }
     let commands = place.path().join("commands");
     std::fs::write(&commands, script)?;
-    let (start, _) = partition(disk, "state")?;
+    let Range { start, .. } = partition(disk, "state")?;
     let output = Command::new("/sbin/debugfs")
         .args(["-w", "-f"])
         .arg(&commands)
@@ -54,8 +55,8 @@ pub(crate) fn put(disk: &Path, directory: &str, things: &[(String, &Put<'_>)]) -
     Ok(())
 }
 
-/// Where on `disk` the partition called `name` is: start and size in bytes.
-pub(crate) fn partition(disk: &Path, name: &str) -> Result<(u64, u64)> {
+/// The bytes of `disk` that its partition `name` takes.
+pub(crate) fn partition(disk: &Path, name: &str) -> Result<Range<u64>> {
     let output = Command::new("/sbin/sfdisk")
         .arg("--json")
         .arg(disk)
@@ -65,8 +66,11 @@ pub(crate) fn partition(disk: &Path, name: &str) -> Result<(u64, u64)> {
     let found = table["partitiontable"]["partitions"]
         .as_array()
         .and_then(|all| all.iter().find(|partition| partition["name"] == name))
-        .with_context(|| format!("no partition {name}"))?;
-    let bytes = |key: &str| found[key].as_u64().map(|sectors| sectors * 512);
-    let place = bytes("start").zip(bytes("size"));
-    place.context("a partition without a place")
+        .with_context(|| format!("{} has no partition {name}", disk.display()))?;
+    let bytes = |key: &str| {
+        let sectors = found[key].as_u64();
+        Ok::<_, anyhow::Error>(sectors.with_context(|| format!("{name}: no {key}"))? * 512)
+    };
+    let start = bytes("start")?;
+    Ok(start..start + bytes("size")?)
 }

@@ -56,7 +56,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     debian::ensure(debian::FOR_UP)?;
     let image = build_image(options.host.as_deref())?;
     let disk = prepare_disk(&image)?;
-    let (accel, why) = accel::probe(&boot_files(&image).join("vmlinuz"));
+    let (accel, why) = accel::probe(&build::boot_files(&image).join("vmlinuz"));
     println!("Running under {why}.");
 
     let web = port_for(options.port)?;
@@ -76,7 +76,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         },
     ];
     if options.direct {
-        config.firmware = Firmware::Direct(boot_files(&image));
+        config.firmware = Firmware::Direct(build::boot_files(&image));
     }
     let interrupted = on_interrupt()?;
     let mut guest = Guest::boot(config, &files::operator())?;
@@ -119,13 +119,6 @@ pub(super) fn build_image(host: Option<&Path>) -> Result<PathBuf> {
     Ok(image)
 }
 
-/// The kernel, initramfs and command line beside an image.
-pub(super) fn boot_files(image: &Path) -> PathBuf {
-    let mut name = image.as_os_str().to_owned();
-    name.push(".d");
-    PathBuf::from(name)
-}
-
 /// Makes the operator's certificates once.
 fn ensure_pki() -> Result<()> {
     let folder = files::operator();
@@ -140,7 +133,7 @@ fn ensure_pki() -> Result<()> {
 fn prepare_disk(image: &Path) -> Result<PathBuf> {
     let disk = image.with_extension("disk");
     let stamp = image.with_extension("disk-of");
-    let root_hash = std::fs::read_to_string(boot_files(image).join("cmdline"))
+    let root_hash = std::fs::read_to_string(build::boot_files(image).join("cmdline"))
         .context("the builder left no command line beside the image")?;
     if disk.exists() && std::fs::read_to_string(&stamp).is_ok_and(|made| made == root_hash) {
         println!("Booting the same disk as before; its state is kept.");

@@ -7,6 +7,7 @@ use orlop_control::types::UnitState;
 use orlop_qemu::machine::Config;
 
 use crate::fixture::{self, PATIENCE};
+use crate::state_files;
 
 const SLEEPER: &str = "[container]\nimage = \"localhost/busybox:1\"\n";
 
@@ -36,7 +37,7 @@ pub(crate) fn ruined_state() -> Result<()> {
 
 /// Overwrites the whole state partition, superblocks and all.
 fn ruin_state(config: &Config) -> Result<()> {
-    let state = fixture::partition(&config.disk, "state")?;
+    let state = state_files::partition(&config.disk, "state")?;
     let disk = std::fs::File::options().write(true).open(&config.disk)?;
     let noise = vec![0x5a; 1 << 20];
     for at in state.step_by(noise.len()) {
@@ -50,7 +51,7 @@ pub(crate) fn changed_root() -> Result<()> {
     let image = fixture::host_image("plain", "", &[])?;
     let mut config = fixture::disk_of(&image, "changed-root")?;
     config.stop_on_reset = true;
-    let root = fixture::partition(&config.disk, "root-a")?;
+    let root = state_files::partition(&config.disk, "root-a")?;
     let disk = std::fs::File::options().write(true).open(&config.disk)?;
     // The superblock of the file system, which every boot reads.
     disk.write_all_at(&[0xff; 4], root.start + 1024 + 64)?;

@@ -17,7 +17,7 @@ use super::report::{Row, as_f64, mebibytes};
 use crate::accel::Accel;
 use crate::guest::{API_PORT, Guest};
 use crate::machine::{self, Config, Firmware, Forward};
-use crate::paths;
+use crate::{build, paths};
 
 /// How long one boot may take.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -65,7 +65,7 @@ impl Boots {
         config.forwards = [(web, 80), (api, API_PORT)]
             .map(|(host, guest)| Forward { host, guest })
             .into();
-        let direct = Firmware::Direct(up::boot_files(image));
+        let direct = Firmware::Direct(build::boot_files(image));
         config.firmware = direct.clone();
         let mut guest = Guest::boot(config.clone(), &files::operator())?;
         guest.trust(LIMIT)?;
