@@ -33,6 +33,8 @@ pub const FOR_TESTS: &[&str] = &[
     "nftables",
     "python3-dbus",
     "skopeo",
+    // For mmdebstrap as an ordinary user: newuidmap.
+    "uidmap",
     "umoci",
 ];
 

@@ -47,7 +47,7 @@ fn image(name: &str, package: &str, command: &[&str]) -> Result<PathBuf> {
     let bundle = place.join("bundle");
     umoci(&["init", "--layout", &layout.display().to_string()])?;
     umoci(&["new", "--image", &target])?;
-    umoci(&["unpack", "--image", &target, &bundle.display().to_string()])?;
+    unpack(&target, &bundle)?;
     for (layer, packages) in [
         ("base", BASE.to_owned()),
         ("full", format!("{BASE},{package}")),
@@ -93,6 +93,8 @@ fn extract(packages: &str, tar: &Path) -> Result<()> {
     build::run(
         Command::new("mmdebstrap")
             .args(["--quiet", "--variant=extract", "--format=tar"])
+            // Device nodes, which only root can make again from the archive.
+            .arg("--skip=output/dev")
             .arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
             .args([
                 "--dpkgopt=path-exclude=/usr/share/doc/*",
@@ -144,6 +146,19 @@ pub(crate) fn pack(layout: &str, reference: &str, archive: &Path) -> Result<()> 
             .arg(format!("oci-archive:{}:{reference}", beside.display())),
     )?;
     Ok(std::fs::rename(beside, archive)?)
+}
+
+/// Unpacks `image`; whether its files could be given their owners, as only root can.
+pub(crate) fn unpack(image: &str, bundle: &Path) -> Result<bool> {
+    let owned = rustix::process::geteuid().is_root();
+    let bundle = bundle.display().to_string();
+    let mut arguments = vec!["unpack", "--image", image];
+    if !owned {
+        arguments.push("--rootless");
+    }
+    arguments.push(&bundle);
+    umoci(&arguments)?;
+    Ok(owned)
 }
 
 pub(crate) fn umoci(arguments: &[&str]) -> Result<()> {

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::debian_images::{pack, umoci};
+use crate::debian_images::{pack, umoci, unpack};
 
 /// Where in the image the odd names are.
 pub(crate) const TREE: &str = "tree";
@@ -49,14 +49,7 @@ pub(crate) fn make(place: &Path, lister: &Path) -> Result<OddImage> {
     pack(&all, "localhost/odd:1", &archive)?;
 
     let bundle = place.join("bundle");
-    let target = bundle.display().to_string();
-    let owned = rustix::process::geteuid().is_root();
-    let mut unpack = vec!["unpack", "--image", &plain];
-    if !owned {
-        unpack.push("--rootless");
-    }
-    unpack.push(&target);
-    umoci(&unpack)?;
+    let owned = unpack(&plain, &bundle)?;
     Ok(OddImage {
         archive,
         unpacked: bundle.join("rootfs").join(TREE),
