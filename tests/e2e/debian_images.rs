@@ -1,18 +1,20 @@
 //! Container images of real software, made of Debian's packages by Debian's
 //! tools: two layers each, the second one umoci's difference to the first.
 //!
-//! They are kept under the cache, since nothing of the project goes into them.
+//! They are kept under the cache, since nothing of the project goes into them
+//! but what this file says.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use orlop_qemu::{build, paths};
+use sha2::{Digest as _, Sha256};
 
 /// What both images stand on.
 const BASE: &str = "base-files,base-passwd,libc6";
 
-/// nginx, serving Debian's welcome page on port 80.
+/// nginx, serving a page of its own on port 80.
 pub(crate) fn nginx() -> Result<PathBuf> {
     image("nginx", "nginx-light", &["nginx", "-g", "daemon off;"])
 }
@@ -31,10 +33,19 @@ pub(crate) fn redis() -> Result<PathBuf> {
     image("redis", "redis-server", &command)
 }
 
+/// What tells images apart that other versions of this file have made.
+fn recipe() -> String {
+    let digest = Sha256::digest(include_str!("debian_images.rs"));
+    digest[..6]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
 /// The OCI archive `localhost/NAME:1` of `package`.
 fn image(name: &str, package: &str, command: &[&str]) -> Result<PathBuf> {
     let place = paths::cache().join("e2e-images").join(name);
-    let archive = place.join("image.tar");
+    let archive = place.join(format!("image-{}.tar", recipe()));
     if archive.exists() {
         return Ok(archive);
     }
