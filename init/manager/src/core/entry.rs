@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) fileless: Option<Fileless>,
     pub(super) machine: Machine,
     pub(super) container: Option<Container>,
+    /// Why its record is not that of its state.
+    pub(super) unsaved: Option<String>,
     pub(super) collector: Option<Collector>,
     /// Why its container's output is not collected.
     pub(super) uncollected: Option<String>,
@@ -66,6 +68,7 @@ impl Entry {
             fileless: None,
             machine: Machine::new(),
             container: None,
+            unsaved: None,
             collector: None,
             uncollected: None,
             health: None,

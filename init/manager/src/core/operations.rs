@@ -44,6 +44,12 @@ impl Owner {
         entry.missing = 0;
         // On record before anything of it exists.
         self.save(name);
+        if let Some(why) = self.unsaved(name) {
+            if let Some(entry) = self.units.get_mut(name) {
+                entry.container = None;
+            }
+            return self.start_failed(name, &why);
+        }
         let unit = Arc::new(definition.unit().clone());
         let start = start(
             self.tools.clone(),
@@ -90,8 +96,10 @@ impl Owner {
                     container.phase = Phase::Starting { pid, start_time };
                     container.stop_signal = stop_signal;
                     container.image_id = image_id;
+                    // It may run once its process is on record: only then is
+                    // its exit known for this unit's, whoever manages it then.
                     self.save(&unit);
-                    let _ = go.send(());
+                    let _ = go.send(self.unsaved(&unit).map_or(Ok(()), Err));
                 }
                 self.sort_unclaimed();
             }
@@ -411,7 +419,7 @@ async fn start(
         go,
     };
     reports.send(report).await.map_err(|_| gone)?;
-    may_go.await.map_err(|_| gone)?;
+    may_go.await.map_err(|_| gone)??;
     tools
         .start(&unit, &id, process.0, &prepared)
         .await

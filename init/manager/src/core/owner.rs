@@ -47,7 +47,7 @@ pub(super) enum Report {
         process: (i32, u64),
         stop_signal: Option<String>,
         image_id: String,
-        go: oneshot::Sender<()>,
+        go: oneshot::Sender<Result<(), String>>,
     },
     /// A start came to an end.
     Started(String, String, Result<(), String>),
@@ -243,10 +243,12 @@ impl Owner {
         self.show(name);
     }
 
-    /// Puts a unit on record. A record that cannot be written is not a reason
-    /// to stop: the containers' own state is still there to recover from.
-    pub(super) fn save(&self, name: &str) {
-        let Some(entry) = self.units.get(name) else {
+    /// Puts a unit on record. One that cannot be written is tried again at each
+    /// look; meanwhile nothing new is begun for the unit, but what there is of
+    /// it goes on: its container's own state is there to recover from.
+    pub(super) fn save(&mut self, name: &str) {
+        let unrecorded = self.unrecorded.of(name);
+        let Some(entry) = self.units.get_mut(name) else {
             return;
         };
         let definition = entry.effective();
@@ -257,11 +259,20 @@ impl Owner {
             source: entry.source.clone(),
             fileless: entry.fileless,
             problem: entry.problem.clone(),
-            unrecorded: self.unrecorded.of(name),
+            unrecorded,
         };
-        if let Err(error) = record::save(&self.tools.paths.unit_records(), name, &record) {
+        let saved = record::save(&self.tools.paths.unit_records(), name, &record);
+        let unsaved = saved.err().map(|error| error.to_string());
+        if let Some(error) = unsaved.as_ref().filter(|_| entry.unsaved != unsaved) {
             tracing::error!("{name} cannot be put on record: {error}");
         }
+        entry.unsaved = unsaved;
+    }
+
+    /// Why a unit's record is not that of its state, if so.
+    pub(super) fn unsaved(&self, name: &str) -> Option<String> {
+        let unsaved = self.units.get(name)?.unsaved.as_ref()?;
+        Some(format!("it cannot be put on record: {unsaved}"))
     }
 
     /// Tells the world, if there is news of a unit.

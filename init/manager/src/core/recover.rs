@@ -188,8 +188,8 @@ impl Owner {
         }
     }
 
-    /// The slow look: exits that could not be recorded, output that nobody
-    /// collects, kills that did not come through, processes that are not there,
+    /// The slow look: exits and units that could not be recorded, output that
+    /// nobody collects, kills that did not come through, processes that are not there,
     /// unit files that could not be read.
     pub(super) fn look_around(&mut self) {
         self.sort_unclaimed();
@@ -202,6 +202,9 @@ impl Owner {
                 // From the FIFOs: PID 1 keeps them open.
                 entry.resume_collecting(&self.tools.paths, name, None);
             }
+        }
+        for name in self.names_where(|_, entry| entry.unsaved.is_some()) {
+            self.save(&name);
         }
         for name in self.names_where(|_, entry| entry.container.is_some()) {
             self.look_at(&name);

@@ -1,13 +1,13 @@
 //! What the interfaces ask for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use orlop_control::types::{
     ApiError, Desired, EventKind, LastExit, ShutdownMode, UnitCounts, UnitState, UnitStatus,
 };
 use orlop_handover::ToInit;
 
-use super::entry::{diagnostic, last_exit};
+use super::entry::{Entry, diagnostic, last_exit};
 use super::owner::{Owner, now_ms};
 use super::state::{Event, State};
 use crate::exec::ExecTarget;
@@ -102,10 +102,11 @@ impl Owner {
         self.usable(name)?;
         match desired {
             Desired::Started => {
-                for name in self.with_requirements(name) {
-                    let entry = self.units.get(&name);
+                let all = self.with_requirements(name);
+                for name in &all {
+                    let entry = self.units.get(name);
                     if entry.is_some_and(|e| !e.machine.wanted() && !e.abandoned()) {
-                        self.step(&name, Event::Start);
+                        self.step(name, Event::Start);
                     }
                 }
                 // A pause that is under way ends when someone asks.
@@ -114,10 +115,27 @@ impl Owner {
                 {
                     self.step(name, Event::Start);
                 }
+                all.iter().try_for_each(|name| self.on_record(name))?;
             }
-            Desired::Stopped => self.step(name, Event::Stop),
+            Desired::Stopped => {
+                self.step(name, Event::Stop);
+                self.on_record(name)?;
+            }
         }
         self.status_of(name)
+    }
+
+    /// Refuses to acknowledge what another manager would not know of.
+    fn on_record(&self, name: &str) -> Result<(), ApiError> {
+        let Some(why) = self.unsaved(name) else {
+            return Ok(());
+        };
+        Err(ApiError::new(
+            500,
+            "notOnRecord",
+            format!("unit {name:?} was asked, but may forget it: {why}"),
+        )
+        .with_help("ask again once `orlop status` does not warn of it any more"))
     }
 
     /// The unit and all that it requires, also indirectly.
@@ -138,6 +156,7 @@ impl Owner {
     fn restart(&mut self, name: &str) -> Result<UnitStatus, ApiError> {
         self.usable(name)?;
         self.step(name, Event::Restart);
+        self.on_record(name)?;
         self.status_of(name)
     }
 
@@ -168,6 +187,7 @@ impl Owner {
         warnings.extend(self.dir_warnings.iter().cloned());
         warnings.extend(self.files.warning());
         warnings.extend(self.unrecorded.warning());
+        warnings.extend(unsaved_warning(&self.units));
         for (name, entry) in &self.units {
             warnings.extend(super::exits::damaged(&self.tools.paths.exits(), name));
             let dropped = *entry.dropped.borrow();
@@ -228,4 +248,17 @@ impl Owner {
         };
         self.init.say(ToInit::Shutdown { mode }, Vec::new());
     }
+}
+
+/// What an operator is to know of units whose record is not that of their state.
+fn unsaved_warning(units: &BTreeMap<String, Entry>) -> Option<String> {
+    let unsaved = |entry: &Entry| entry.unsaved.clone();
+    let why = units.values().find_map(unsaved)?;
+    let names = units.iter().filter(|(_, entry)| entry.unsaved.is_some());
+    let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+    let names = names.join(", ");
+    Some(format!(
+        "what was last asked of {names} cannot be put on record, and is forgotten if the manager \
+         ends: {why}; it is tried again"
+    ))
 }

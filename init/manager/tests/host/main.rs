@@ -6,6 +6,7 @@ mod files;
 mod full;
 mod killed;
 mod made;
+mod records;
 mod support;
 
 use orlop_control::client::{ClientError, ExecFrame};
