@@ -20,4 +20,6 @@ pub mod net;
 pub mod paths;
 pub mod processes;
 pub mod run;
+#[cfg(test)]
+mod skipped;
 pub mod unit_dirs;

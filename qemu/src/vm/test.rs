@@ -23,7 +23,7 @@ const FOR_ROOT: &[&str] = &[
 
 /// With this in its environment a test that lacks rights or a command fails,
 /// where it would otherwise say so and pass.
-const COMPLETE: &str = "ORLOP_TESTS_COMPLETE=1";
+const COMPLETE: [&str; 2] = ["ORLOP_TESTS_COMPLETE", "1"];
 
 pub(super) fn run(options: &Options) -> Result<()> {
     debian::ensure(debian::FOR_UP)?;
@@ -50,18 +50,19 @@ fn sources() -> Result<()> {
         let options = ["--workspace", "--all-targets", "--", "-D", "warnings"];
         build::run(cargo().arg("clippy").args(options))
     })?;
+    step("tidy", || {
+        build::run(cargo().args(["test", "--package", "orlop-tests", "--test", "tidy"]))
+    })?;
     step("unit and property tests", || {
         let mut tests = cargo();
+        tests.env(COMPLETE[0], COMPLETE[1]);
         tests.args(["test", "--workspace", "--exclude", "orlop-tests"]);
         for package in FOR_ROOT {
             tests.args(["--exclude", package]);
         }
         build::run(&mut tests)
     })?;
-    step("tests for root", tests_for_root)?;
-    step("tidy", || {
-        build::run(cargo().args(["test", "--package", "orlop-tests", "--test", "tidy"]))
-    })
+    step("tests for root", tests_for_root)
 }
 
 /// Cargo runs as whoever calls; only the tests themselves go through sudo.
@@ -73,7 +74,8 @@ fn tests_for_root() -> Result<()> {
     }
     match debian::as_root() {
         Some(prefix) => {
-            let runner = [prefix, &["env", COMPLETE]].concat().join(" ");
+            let complete = COMPLETE.join("=");
+            let runner = [prefix, &["env", &complete]].concat().join(" ");
             tests.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner);
         }
         None => eprintln!(

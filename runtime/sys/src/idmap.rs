@@ -107,17 +107,19 @@ mod tests {
         assert_eq!(map_text(&[]), "");
     }
 
-    /// Says that `what` cannot be tested; `cargo vm test` forbids that.
+    /// Says why a test cannot be; `cargo vm test` forbids that.
+    fn skipped(why: &str) {
+        assert!(std::env::var_os("ORLOP_TESTS_COMPLETE").is_none(), "{why}");
+        eprintln!("skipped: {why}");
+    }
+
+    /// Says that `what` cannot be tested.
     fn lacks_root(what: &str) -> bool {
-        if rustix::process::geteuid().is_root() {
-            return false;
+        let lacks = !rustix::process::geteuid().is_root();
+        if lacks {
+            skipped(&format!("only root can test {what}"));
         }
-        assert!(
-            std::env::var_os("ORLOP_TESTS_COMPLETE").is_none(),
-            "no root"
-        );
-        eprintln!("skipped: only root can test {what}");
-        true
+        lacks
     }
 
     #[test]
@@ -155,8 +157,7 @@ mod tests {
         let tree = match open_tree_idmapped(dir.path(), &userns) {
             Ok(tree) => tree,
             Err(rustix::io::Errno::INVAL) => {
-                eprintln!("skipped: this file system has no id-mapped mounts");
-                return;
+                return skipped("this file system has no id-mapped mounts");
             }
             Err(errno) => panic!("open_tree_idmapped: {errno}"),
         };

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use serde_json::json;
 
-use crate::support::{Bench, bench, text};
+use crate::support::{Bench, bench, skipped, text};
 
 /// The command under another umask.
 fn with_umask(umask: &str, command: &Command) -> Command {
@@ -169,8 +169,7 @@ fn a_cgroup_that_was_left_is_made_anew() {
     };
     let id = bench.id("left");
     let Some(cgroup) = bench.cgroup(&id) else {
-        eprintln!("skipped: this machine has no cgroup v2");
-        return;
+        return skipped("this machine has no cgroup v2");
     };
     std::fs::create_dir_all(cgroup.join("below/deeper")).unwrap();
     std::fs::write(cgroup.join("cgroup.max.descendants"), "7").unwrap();
@@ -200,8 +199,7 @@ fn no_call_waits_for_a_frozen_container() {
     };
     let id = bench.id("frozen");
     let Some(cgroup) = bench.cgroup(&id) else {
-        eprintln!("skipped: this machine has no cgroup v2");
-        return;
+        return skipped("this machine has no cgroup v2");
     };
     bench.args(&["sleep", "1000"]);
     let freeze = |value: &str| std::fs::write(cgroup.join("cgroup.freeze"), value).unwrap();
@@ -238,8 +236,7 @@ fn processes_have_a_keyring_of_their_own() {
         return;
     };
     if !std::path::Path::new("/proc/keys").exists() {
-        eprintln!("skipped: this kernel has no keys");
-        return;
+        return skipped("this kernel has no keys");
     }
     bench.config["linux"]["maskedPaths"] = json!([]);
     let (status, said) = bench.sh("cat /proc/keys");

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
-use crate::support::bench;
+use crate::support::{bench, skipped};
 
 #[test]
 fn masked_and_read_only_paths() {
@@ -87,8 +87,7 @@ fn bind_mounts() {
         "stat -c %u:%g /data/file; echo new > /data/made; cat /ro/file; echo x > /ro/file; true",
     );
     if said.contains("no id-mapped mounts") {
-        eprintln!("skipped: {said}");
-        return;
+        return skipped(&said);
     }
     assert_eq!(status, 0, "{said}");
     assert!(said.contains("0:0\n") && said.contains("content"), "{said}");

@@ -17,16 +17,20 @@ pub struct Bench {
     pub state: &'static str,
 }
 
-/// `None`, with a line that says so, where containers cannot be made; `cargo vm test` forbids that.
+/// Says why a test cannot be; `cargo vm test` forbids that.
+pub fn skipped(why: &str) {
+    assert!(std::env::var_os("ORLOP_TESTS_COMPLETE").is_none(), "{why}");
+    eprintln!("skipped: {why}");
+}
+
+/// `None`, with a line that says so, where containers cannot be made.
 pub fn bench(name: &str) -> Option<Bench> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"]
         .into_iter()
         .find(|path| Path::new(path).exists())
         .filter(|_| rustix::process::geteuid().is_root());
     let Some(busybox) = busybox else {
-        let why = "containers with mapped ids need root, and a static busybox";
-        assert!(std::env::var_os("ORLOP_TESTS_COMPLETE").is_none(), "{why}");
-        eprintln!("skipped: {why}");
+        skipped("containers with mapped ids need root, and a static busybox");
         return None;
     };
     let dir = tempfile::Builder::new()

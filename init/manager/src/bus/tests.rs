@@ -16,6 +16,7 @@ use zbus::connection::Builder;
 use zbus::{Connection, Message, proxy};
 
 use crate::api::tests::handle;
+use crate::skipped::skipped;
 
 #[proxy(interface = "org.orlop.Manager1", default_path = "/org/orlop/Manager1")]
 trait Manager {
@@ -240,7 +241,7 @@ async fn libdbus(program: &[&str], path: &Path) -> Option<String> {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if said.contains("ModuleNotFoundError") || said.contains("unshare:") {
-        eprintln!("not tried: {said}");
+        skipped(&said);
         return None;
     }
     assert!(output.status.success(), "{said}");
@@ -250,8 +251,7 @@ async fn libdbus(program: &[&str], path: &Path) -> Option<String> {
 #[tokio::test]
 async fn libdbus_gets_along_from_any_user_namespace() {
     if !Path::new("/usr/bin/python3").exists() {
-        eprintln!("not tried: there is no python3");
-        return;
+        return skipped("it needs python3");
     }
     let fixture = Fixture::new(Role::Reader);
     let expected = "web running localhost/demo:1 reader org.orlop.Error.AccessDenied\n";

@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::world::{HOST, NEIGHBOUR, PATIENCE, Spot, THIRD, World, in_world, skipped};
+use super::world::{HOST, NEIGHBOUR, PATIENCE, Spot, THIRD, World, in_world};
+use crate::skipped::skipped;
 use orlop_unit::{PortMap, Protocol};
 
 use crate::net::{NetError, Network};

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::world::{HOST, NEIGHBOUR, PATIENCE, World, in_world, skipped};
+use super::world::{HOST, NEIGHBOUR, PATIENCE, World, in_world};
+use crate::skipped::skipped;
 use orlop_unit::Addressing;
 
 use crate::net::{Network, UplinkStatus};

@@ -15,6 +15,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use orlop_unit::{Addressing, Cidr, Uplink};
 
 use crate::net::{Network, Settings, UplinkConfig};
+use crate::skipped::skipped;
 
 /// For what is to arrive, however busy the machine is.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
@@ -315,10 +316,18 @@ fn build() -> Result<World, String> {
             String::from_utf8_lossy(&output.stderr)
         ));
     }
-    host.inside(|| crate::net::nft::replace(&[]))
-        .join()
-        .map_err(|_| "no nf_tables".to_owned())?
-        .map_err(|error| format!("no nf_tables: {error}"))?;
+    let replaced = host.inside(|| crate::net::nft::replace(&[])).join();
+    if !matches!(replaced, Ok(Ok(()))) {
+        // Whose fault it is, netfilter's own command tells.
+        let target = host.child.id().to_string();
+        let listed = Command::new("nsenter")
+            .args(["--net", "--target", &target, "nft", "list", "tables"])
+            .output();
+        match listed {
+            Ok(output) if output.status.success() => panic!("nft works, and here: {replaced:?}"),
+            other => return Err(format!("no nf_tables: {replaced:?}; nft: {other:?}")),
+        }
+    }
     neighbour.command("ip link set lo up");
     neighbour.command(&format!("ip address add {NEIGHBOUR}/24 dev n0"));
     neighbour.command("ip link set n0 up");
@@ -328,12 +337,6 @@ fn build() -> Result<World, String> {
         neighbour,
         directory,
     })
-}
-
-/// Says why a test cannot be; `cargo vm test` forbids that.
-pub(super) fn skipped(why: &str) {
-    assert!(std::env::var_os("ORLOP_TESTS_COMPLETE").is_none(), "{why}");
-    println!("skipped: {why}");
 }
 
 /// Runs a test on a thread in the host's network namespace.
@@ -346,10 +349,7 @@ where
     }
     let world = match build() {
         Ok(world) => world,
-        Err(reason) => {
-            println!("skipped: {reason}");
-            return;
-        }
+        Err(reason) => return skipped(&reason),
     };
     let file = File::open(format!("/proc/{}/ns/net", world.host.child.id())).unwrap();
     let thread = std::thread::spawn(move || {
