@@ -43,7 +43,7 @@ impl Machine {
         let _ = std::fs::remove_file(config.qmp_socket());
         let console = Console::new(config.console_file());
         console.clear()?;
-        let messages = std::fs::File::create(config.folder.join("qemu.log"))?;
+        let messages = std::fs::File::create(config.messages_file())?;
         let mut qemu = if config.lives_on {
             on_its_own()
         } else {
@@ -70,11 +70,9 @@ impl Machine {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !self.config.qmp_socket().exists() {
             if let Some(status) = self.child.try_wait()? {
-                let log = self.config.folder.join("qemu.log");
-                let words = std::fs::read_to_string(&log).unwrap_or_default();
                 bail!(
                     "QEMU ended at once ({status}): {}; {INSTALLED}",
-                    words.trim()
+                    self.words()
                 );
             }
             if Instant::now() > deadline {
@@ -123,10 +121,14 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// After `limit`, with the end of the console.
+    /// After `limit`, with the end of the console; and when QEMU failed or was
+    /// killed, with its own words.
     pub fn wait_for_end(&mut self, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
-        while self.running()? {
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
             if Instant::now() > deadline {
                 bail!(
                     "the guest did not go off within {} s; its console's end:\n{}",
@@ -135,8 +137,21 @@ impl Machine {
                 );
             }
             std::thread::sleep(Duration::from_millis(20));
+        };
+        if !status.success() {
+            bail!(
+                "the guest did not go off: QEMU ended ({status}): {}; its console's end:\n{}",
+                self.words(),
+                self.console.tail(30)
+            );
         }
         Ok(())
+    }
+
+    /// What QEMU itself has printed.
+    fn words(&self) -> String {
+        let log = std::fs::read_to_string(self.config.messages_file());
+        log.unwrap_or_default().trim().to_owned()
     }
 
     /// Cuts the power: QEMU is killed at once, whatever it does.

@@ -39,6 +39,24 @@ fn still(folder: &Path) -> Config {
     config
 }
 
+/// A guest that went off by itself is told from one whose QEMU was killed.
+#[test]
+fn an_end_is_a_good_one_only_if_qemu_says_so() {
+    if !possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut machine = Machine::start(still(folder.path())).unwrap();
+    let mut qemu = machine.qmp().unwrap();
+    qemu.execute("quit", serde_json::json!({})).unwrap();
+    machine.wait_for_end(PATIENCE).unwrap();
+
+    let mut machine = Machine::start(still(folder.path())).unwrap();
+    machine.cut_power().unwrap();
+    let error = machine.wait_for_end(PATIENCE).unwrap_err().to_string();
+    assert!(error.contains("SIGKILL"), "{error}");
+}
+
 /// Whoever starts guests may be killed, with no time to clean up.
 #[test]
 fn a_guest_ends_with_who_started_it() {

@@ -200,6 +200,10 @@ impl Config {
         self.folder.join("console.log")
     }
 
+    pub(super) fn messages_file(&self) -> PathBuf {
+        self.folder.join("qemu.log")
+    }
+
     pub(super) fn qmp_socket(&self) -> PathBuf {
         self.folder.join("qmp.sock")
     }

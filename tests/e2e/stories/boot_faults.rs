@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt as _;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use orlop_control::types::UnitState;
 use orlop_qemu::machine::Config;
 
@@ -46,9 +46,10 @@ fn ruin_state(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// One changed byte of the root: verity notices, the host never serves it.
+/// A changed root: verity notices, the boot says why it cannot go on and starts
+/// over after a pause, and nothing of that root ever runs.
 pub(crate) fn changed_root() -> Result<()> {
-    let image = fixture::host_image("plain", "", &[])?;
+    let image = fixture::host_image("baked-sleeper", "", &[("sleeper", SLEEPER)])?;
     let mut config = fixture::disk_of(&image, "changed-root")?;
     config.stop_on_reset = true;
     let root = state_files::partition(&config.disk, "root-a")?;
@@ -59,13 +60,27 @@ pub(crate) fn changed_root() -> Result<()> {
     let mut machine = orlop_qemu::machine::Machine::start(config)?;
     machine.wait_for_end(PATIENCE)?;
     let text = machine.console().text();
-    ensure!(
-        text.contains("orlop"),
-        "the boot must say why it stops:\n{text}"
-    );
-    ensure!(
-        !text.contains("sleeper"),
-        "a changed root was used:\n{text}"
-    );
+    for wanted in [
+        "data block 0 is corrupted",
+        "orlop: cannot boot: mounting /dev/dm-0 as erofs: expected the root of slot a",
+        "orlop: restarting in 10 s",
+        "reboot: Restarting system",
+    ] {
+        ensure!(text.contains(wanted), "no {wanted:?}:\n{text}");
+    }
+    let found = kernel_time(&text, "data block 0 is corrupted")?;
+    let reset = kernel_time(&text, "reboot: Restarting system")?;
+    ensure!(reset - found >= 10.0, "no pause:\n{text}");
+    for unwanted in ["orlop-manager", "sleeper"] {
+        ensure!(!text.contains(unwanted), "{unwanted:?} came up:\n{text}");
+    }
     Ok(())
+}
+
+/// The kernel's time, in seconds, of its first line that contains `words`.
+fn kernel_time(console: &str, words: &str) -> Result<f64> {
+    let line = console.lines().find(|line| line.contains(words));
+    let stamp = line.and_then(|line| line.strip_prefix('[')?.split_once(']'));
+    let (seconds, _) = stamp.with_context(|| format!("no time of {words:?}:\n{console}"))?;
+    Ok(seconds.trim().parse()?)
 }
