@@ -9,6 +9,7 @@ mod crash_only;
 mod demo;
 mod full_state;
 mod lifecycle;
+mod limits;
 mod network;
 mod power;
 mod real_software;
@@ -47,6 +48,7 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         unit_directory::odd_files,
     ),
     ("failing_containers_say_why", bad_input::containers),
+    ("containers_are_held_to_their_limits", limits::limits),
     (
         "nginx_and_redis_run_and_find_each_other",
         real_software::nginx_and_redis,
