@@ -1,6 +1,7 @@
 //! One QEMU process: its life and its end.
 
 mod config;
+mod port;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +15,7 @@ use crate::qmp::Qmp;
 
 use config::OVMF_VARS;
 pub use config::{Config, Firmware, Forward, Segment};
+pub use port::free_port;
 
 const QEMU: &str = "qemu-system-x86_64";
 const INSTALLED: &str = "are the packages qemu-system-x86 and util-linux installed?";
@@ -206,23 +208,6 @@ fn on_its_own() -> Command {
     let mut command = Command::new(QEMU);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command
-}
-
-/// A free port of the loopback: `wanted` when nobody has it.
-///
-/// # Errors
-///
-/// When no port at all can be bound.
-pub fn free_port(wanted: Option<u16>) -> Result<u16> {
-    let bind = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port));
-    let listener = match wanted {
-        Some(port) => bind(port).or_else(|_| bind(0)),
-        None => bind(0),
-    };
-    Ok(listener
-        .context("no free port on 127.0.0.1")?
-        .local_addr()?
-        .port())
 }
 
 /// Copies a disk image, keeping its holes.
