@@ -31,21 +31,30 @@ fn record() -> PathBuf {
 }
 
 impl Running {
-    /// Records the guest.
+    /// Records the guest, whole or not at all.
     pub(super) fn save(&self) -> Result<()> {
-        std::fs::write(record(), serde_json::to_vec(self)?).context("cannot record the guest")
+        let beside = record().with_extension("new");
+        std::fs::write(&beside, serde_json::to_vec(self)?)
+            .and_then(|()| std::fs::rename(&beside, record()))
+            .with_context(|| format!("cannot record the guest in {}", record().display()))
     }
 
-    /// The recorded guest, if its QEMU still runs.
+    /// The recorded guest, if its QEMU still runs: the process of that id may be
+    /// another one by now.
     pub(super) fn load() -> Result<Option<Running>> {
         let Ok(text) = std::fs::read_to_string(record()) else {
             return Ok(None);
         };
-        let running: Running = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a record of a guest", record().display()))?;
-        let name = std::fs::read_to_string(format!("/proc/{}/cmdline", running.pid));
-        Ok(name
-            .is_ok_and(|words| words.contains("qemu-system"))
+        let running: Running = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{0} is not a record of a guest; end its QEMU, if there is one, and delete {0}",
+                record().display()
+            )
+        })?;
+        let folder = guest().display().to_string();
+        let words = std::fs::read_to_string(format!("/proc/{}/cmdline", running.pid));
+        Ok(words
+            .is_ok_and(|words| words.contains("qemu-system") && words.contains(&folder))
             .then_some(running))
     }
 

@@ -292,8 +292,8 @@ fn wait_for_end(
             return Ok(());
         }
         if interrupted.recv_timeout(Duration::from_millis(200)).is_ok() {
-            println!("\nShutting down ...");
-            return down::shut_down(running);
+            println!("\nShutting down; Ctrl-C again cuts the power ...");
+            return down::shut_down(running, || interrupted.try_recv().is_ok());
         }
     }
 }
