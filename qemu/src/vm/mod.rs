@@ -3,6 +3,7 @@
 mod bench;
 mod down;
 mod files;
+mod host;
 mod test;
 mod up;
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use orlop_control::types::{HealthState, UnitState, UnitStatus};
+use orlop_control::types::{HealthState, Protocol, UnitStatus};
 
 use super::down;
 use super::files::{self, Running};
+use super::host;
 use crate::guest::{API_PORT, Guest};
 use crate::machine::{self, Config, Firmware, Forward};
 use crate::{accel, build, debian, paths};
@@ -35,7 +36,7 @@ pub(super) struct Options {
     /// Boot the kernel without firmware, from the same disk
     #[arg(long)]
     direct: bool,
-    /// The host TOML to build and boot
+    /// The host TOML to build and boot; its API must trust target/vm/operator/ca.crt
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
     /// The guest's memory in MiB
@@ -86,11 +87,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
     };
     running.save()?;
     let outcome = wait_until_healthy(&mut guest, &interrupted);
-    if let Err(error) = outcome {
-        Running::forget();
-        return Err(error);
-    }
-    print_welcome(&guest, web);
+    let units = outcome.inspect_err(|_| Running::forget())?;
+    print_welcome(&guest, web, &units);
     if options.detach {
         guest.detach();
         println!("\nThe guest runs on; `cargo vm down` shuts it down.");
@@ -102,12 +100,14 @@ pub(super) fn run(options: &Options) -> Result<()> {
 
 /// Builds binaries, the demo's container, certificates and the disk image.
 pub(super) fn build_image(host: Option<&Path>) -> Result<PathBuf> {
+    let demo = paths::repository().join("configs/demo.toml");
+    let host = host.unwrap_or(&demo);
+    host::admits_operator(host)?;
     println!("Building Orlop's binaries ...");
     build::binaries()?;
     std::fs::create_dir_all(paths::vm())?;
     ensure_pki()?;
-    let demo = paths::repository().join("configs/demo.toml");
-    let host = host.unwrap_or(&demo);
+    host::admits_operator(host)?;
     build::demo_container(&paths::vm().join("demo-container.tar"))?;
     let name = host
         .file_stem()
@@ -184,13 +184,17 @@ fn on_interrupt() -> Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-fn wait_until_healthy(guest: &mut Guest, interrupted: &mpsc::Receiver<()>) -> Result<()> {
+fn wait_until_healthy(
+    guest: &mut Guest,
+    interrupted: &mpsc::Receiver<()>,
+) -> Result<Vec<UnitStatus>> {
     let started = Instant::now();
     let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(
         "{spinner} {elapsed:>3} {msg}",
     )?);
     bar.enable_steady_tick(Duration::from_millis(120));
     let mut trusted = false;
+    let mut seen = Err(anyhow::anyhow!("it was not asked yet"));
     let mut news = News::new(started);
     loop {
         if interrupted.try_recv().is_ok() {
@@ -205,24 +209,31 @@ fn wait_until_healthy(guest: &mut Guest, interrupted: &mpsc::Receiver<()>) -> Re
         let line = guest.machine().console().tail(1);
         if news.is_over(&line, Instant::now()) {
             bail!(
-                "the containers are not healthy after {} s, and nothing new happens; \
+                "the containers are not healthy after {} s, and nothing new happens: {}; \
                  the console's end:\n{}",
                 started.elapsed().as_secs(),
+                not_ready(&seen),
                 guest.machine().console().tail(40)
             );
         }
         bar.set_message(line);
-        if !trusted {
-            trusted = guest.trust(Duration::ZERO).is_ok();
-        } else if let Ok(units) = guest.operator().units()
-            && all_healthy(&units)
+        if trusted {
+            seen = guest.operator().units();
+        } else {
+            match guest.trust(Duration::ZERO) {
+                Ok(_) => trusted = true,
+                Err(error) => seen = Err(error),
+            }
+        }
+        if let Ok(units) = &seen
+            && all_healthy(units)
         {
             bar.finish_and_clear();
             println!(
                 "Booted and healthy after {:.1} s.",
                 started.elapsed().as_secs_f32()
             );
-            return Ok(());
+            return seen;
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -252,31 +263,64 @@ impl News {
     }
 }
 
+/// Whether every unit is what it should be, and the probe of none has yet to
+/// succeed for the first time.
 pub(super) fn all_healthy(units: &[UnitStatus]) -> bool {
-    let well = |unit: &UnitStatus| {
-        unit.state == UnitState::Running
-            && unit
-                .health
-                .is_none_or(|health| health == HealthState::Healthy)
-    };
-    units.iter().filter(|unit| unit.enabled).all(well)
+    units.iter().all(is_ready)
 }
 
-fn print_welcome(guest: &Guest, web: u16) {
+fn is_ready(unit: &UnitStatus) -> bool {
+    unit.is_well() && unit.health != Some(HealthState::Starting)
+}
+
+/// What there is to wait for yet, or what the host answered when asked.
+fn not_ready(units: &Result<Vec<UnitStatus>>) -> String {
+    let units = match units {
+        Ok(units) => units,
+        Err(error) => {
+            // The console's end, which may come with it, is shown once.
+            let said = format!("{error:#}");
+            let first = said.lines().next().unwrap_or_default();
+            return format!("the host does not answer: {first}");
+        }
+    };
+    let waited: Vec<String> = units
+        .iter()
+        .filter(|unit| !is_ready(unit))
+        .map(|unit| {
+            let health = unit.health.map(|health| format!(", {}", health.as_str()));
+            let reason = unit.reason.iter().map(|reason| format!(": {reason}"));
+            let more: String = health.into_iter().chain(reason).collect();
+            format!("{} is {}{more}", unit.name, unit.state)
+        })
+        .collect();
+    waited.join("; ")
+}
+
+fn print_welcome(guest: &Guest, web: u16, units: &[UnitStatus]) {
     let config = guest.operator().config_file();
-    println!("\n  http://localhost:{web}/\n");
+    println!("\n{}\n", where_it_answers(web, units));
     println!("Drive the host with the orlop command:\n");
     println!("  export ORLOP_CONFIG={}", config.display());
     println!("  export ORLOP_HOST={}", guest.operator().address());
     println!("  export PATH={}:$PATH\n", paths::binaries().display());
-    for words in [
-        "orlop status",
-        "orlop ps",
-        "orlop logs -f web",
-        "orlop apply FILE.toml",
-        "orlop --help",
-    ] {
-        println!("  {words}");
+    println!("  orlop status\n  orlop ps");
+    if let Some(first) = units.first() {
+        println!("  orlop logs -f {}", first.name);
+    }
+    println!("  orlop apply FILE.toml\n  orlop --help");
+}
+
+/// Where this machine's port `web`, which leads to the guest's port 80, ends.
+fn where_it_answers(web: u16, units: &[UnitStatus]) -> String {
+    let published = |unit: &UnitStatus| {
+        let mut ports = unit.ports.iter();
+        ports.any(|port| port.host == 80 && port.protocol == Protocol::Tcp)
+    };
+    if units.iter().any(published) {
+        format!("  http://localhost:{web}/")
+    } else {
+        format!("No unit publishes port 80, to which port {web} of localhost leads.")
     }
 }
 
@@ -302,9 +346,64 @@ fn wait_for_end(
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{NEWS_MAX, NEWS_WITHIN, News};
+    use orlop_control::types::UnitStatus;
+
+    use super::{NEWS_MAX, NEWS_WITHIN, News, all_healthy, not_ready, where_it_answers};
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn unit(more: &str) -> UnitStatus {
+        let text = format!("{{\"name\": \"web\", \"enabled\": true, {more}}}");
+        serde_json::from_str(&text).expect("a unit")
+    }
+
+    #[test]
+    fn a_host_is_up_when_each_unit_is_as_it_should_be() {
+        for (more, up) in [
+            (r#""desired": "started", "state": "running""#, true),
+            (
+                r#""desired": "started", "state": "running", "health": "healthy""#,
+                true,
+            ),
+            (
+                r#""desired": "started", "state": "running", "health": "starting""#,
+                false,
+            ),
+            (
+                r#""desired": "started", "state": "running", "health": "unhealthy""#,
+                false,
+            ),
+            (r#""desired": "started", "state": "exited""#, true),
+            (r#""desired": "stopped", "state": "stopped""#, true),
+            (r#""desired": "started", "state": "waiting""#, false),
+            (r#""desired": "started", "state": "failed""#, false),
+        ] {
+            assert_eq!(all_healthy(&[unit(more)]), up, "{more}");
+        }
+        let failed = unit(r#""desired": "started", "state": "failed", "reason": "no image""#);
+        let probed = unit(r#""desired": "started", "state": "running", "health": "starting""#);
+        let said = not_ready(&Ok(vec![failed, probed]));
+        assert_eq!(said, "web is failed: no image; web is running, starting");
+    }
+
+    #[test]
+    fn a_page_is_promised_where_there_is_one() {
+        let published = |host: u16, protocol: &str| {
+            let port = format!(r#""host": {host}, "container": 8000, "protocol": "{protocol}""#);
+            let unit = unit(&format!(
+                r#""desired": "started", "state": "running", "ports": [{{{port}}}]"#
+            ));
+            where_it_answers(8080, &[unit])
+        };
+        assert_eq!(published(80, "tcp"), "  http://localhost:8080/");
+        for said in [
+            published(81, "tcp"),
+            published(80, "udp"),
+            where_it_answers(8080, &[]),
+        ] {
+            assert!(said.starts_with("No unit publishes port 80"), "{said}");
+        }
+    }
 
     #[test]
     fn a_slow_boot_is_waited_for_and_a_silent_one_is_not() {

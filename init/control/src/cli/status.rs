@@ -9,7 +9,7 @@ use super::output::{Format, show};
 use super::ps::state;
 use super::table::{bytes, duration, list, since};
 use crate::client::Client;
-use crate::types::{Desired, HealthState, HostStatus, UnitCounts, UnitState, UnitStatus};
+use crate::types::{HostStatus, UnitCounts, UnitState, UnitStatus};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "With a UNIT the exit code is 0 when it is as it should be, 1 when not.")]
@@ -23,7 +23,7 @@ pub(super) async fn run(client: &Client, args: &Args, format: Format) -> Result<
     if let Some(name) = &args.unit {
         let unit = client.unit(name).await?;
         show(format, &unit, |unit| unit_text(unit, now))?;
-        return Ok(if well(&unit) {
+        return Ok(if unit.is_well() {
             ExitCode::SUCCESS
         } else {
             ExitCode::from(1)
@@ -38,35 +38,6 @@ pub(super) async fn run(client: &Client, args: &Args, format: Format) -> Result<
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether a unit is what it should be.
-fn well(unit: &UnitStatus) -> bool {
-    let state = match (unit.desired, unit.state) {
-        (Desired::Started, UnitState::Running | UnitState::Exited)
-        | (Desired::Stopped, UnitState::Stopped | UnitState::Exited) => true,
-        (
-            Desired::Started,
-            UnitState::Stopped
-            | UnitState::Waiting
-            | UnitState::Starting
-            | UnitState::Stopping
-            | UnitState::Backoff
-            | UnitState::Failed
-            | UnitState::Rejected,
-        )
-        | (
-            Desired::Stopped,
-            UnitState::Waiting
-            | UnitState::Starting
-            | UnitState::Running
-            | UnitState::Stopping
-            | UnitState::Backoff
-            | UnitState::Failed
-            | UnitState::Rejected,
-        ) => false,
-    };
-    state && unit.health != Some(HealthState::Unhealthy) && unit.diagnostics.is_empty()
 }
 
 fn unit_text(unit: &UnitStatus, now: Timestamp) -> String {
@@ -172,7 +143,7 @@ fn host_text(host: &HostStatus, units: &[UnitStatus], now: Timestamp) -> String 
         ("Fingerprint", host.fingerprint.clone().unwrap_or_default()),
         ("Warnings", host.warnings.join("\n")),
     ]);
-    let troubled: Vec<&UnitStatus> = units.iter().filter(|unit| !well(unit)).collect();
+    let troubled: Vec<&UnitStatus> = units.iter().filter(|unit| !unit.is_well()).collect();
     if !troubled.is_empty() {
         text.push_str("\nNot as they should be:\n");
     }
@@ -241,7 +212,7 @@ mod tests {
             out_of_memory: false,
             at,
         });
-        assert!(!well(&job));
+        assert!(!job.is_well());
         assert_eq!(
             unit_text(&job, now()),
             "\

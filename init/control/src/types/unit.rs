@@ -67,6 +67,37 @@ pub struct UnitStatus {
     pub source: String,
 }
 
+impl UnitStatus {
+    /// Whether it is what it should be.
+    pub fn is_well(&self) -> bool {
+        let state = match (self.desired, self.state) {
+            (Desired::Started, UnitState::Running | UnitState::Exited)
+            | (Desired::Stopped, UnitState::Stopped | UnitState::Exited) => true,
+            (
+                Desired::Started,
+                UnitState::Stopped
+                | UnitState::Waiting
+                | UnitState::Starting
+                | UnitState::Stopping
+                | UnitState::Backoff
+                | UnitState::Failed
+                | UnitState::Rejected,
+            )
+            | (
+                Desired::Stopped,
+                UnitState::Waiting
+                | UnitState::Starting
+                | UnitState::Running
+                | UnitState::Stopping
+                | UnitState::Backoff
+                | UnitState::Failed
+                | UnitState::Rejected,
+            ) => false,
+        };
+        state && self.health != Some(HealthState::Unhealthy) && self.diagnostics.is_empty()
+    }
+}
+
 /// What a unit is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
