@@ -86,6 +86,16 @@ fn bake(dir: &Path) -> Vec<u8> {
     disk[extent.start as usize..(extent.start + extent.len) as usize].to_vec()
 }
 
+/// The mode in an EROFS image of the inode that dump.erofs showed.
+fn mode(image: &[u8], shown: &str) -> u16 {
+    let (_, rest) = shown.split_once("NID:").unwrap();
+    let nid: usize = rest.split_whitespace().next().unwrap().parse().unwrap();
+    // erofs_fs.h: the superblock's meta_blkaddr, and an inode's i_mode.
+    let address: [u8; 4] = image[1024 + 0x28..][..4].try_into().unwrap();
+    let inode = u32::from_le_bytes(address) as usize * 4096 + nid * 32;
+    u16::from_le_bytes(image[inode + 4..][..2].try_into().unwrap())
+}
+
 #[test]
 fn a_baked_image_is_as_its_layers_say() {
     let dir = tempfile::tempdir().unwrap();
@@ -113,6 +123,11 @@ fn a_baked_image_is_as_its_layers_say() {
     ]);
     for (name, owner) in expected {
         assert!(show(name).contains(owner), "{name}: {}", show(name));
+    }
+    // Which shows no more of a mode than the nine usual bits.
+    for (name, wanted) in [("su", 0o104_755), ("mine", 0o100_640), ("ping", 0o100_755)] {
+        let found = mode(&root, &show(name));
+        assert_eq!(found, wanted, "{name}: {found:o}");
     }
     let number = |name: &str| {
         show(name)
