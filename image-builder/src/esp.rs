@@ -35,17 +35,6 @@ pub enum EspError {
     /// Reading or writing the disk image.
     #[error("EFI system partition: {0}")]
     Io(#[from] io::Error),
-    /// The files are larger than the volume.
-    #[error(
-        "the EFI system partition of {size} MiB is too small: two unified kernel images, for both \
-         slots, need {needed} MiB; set [disk] esp"
-    )]
-    TooSmall {
-        /// Size of the partition in MiB.
-        size: u64,
-        /// What is needed in MiB.
-        needed: u64,
-    },
 }
 
 /// A range of a file, as a file of its own.

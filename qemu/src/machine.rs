@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::json;
 
 use crate::console::Console;
 use crate::qmp::Qmp;
@@ -166,16 +165,6 @@ impl Machine {
             self.child.kill()?;
             self.child.wait()?;
         }
-        Ok(())
-    }
-
-    /// Resets the guest as a reset button does; it boots again.
-    ///
-    /// # Errors
-    ///
-    /// When QEMU does not answer.
-    pub fn reset(&self) -> Result<()> {
-        self.qmp()?.execute("system_reset", json!({}))?;
         Ok(())
     }
 

@@ -22,9 +22,6 @@ pub const BLOCK: u64 = 4096;
 /// Bytes of a hash.
 pub const HASH: usize = 32;
 
-/// Bytes of salt that the builder uses.
-pub const SALT: usize = 32;
-
 /// Bytes that superblock and tree take for `data_blocks` blocks of data.
 pub fn size(data_blocks: u64) -> u64 {
     (1 + tree::levels(data_blocks).iter().sum::<u64>()) * BLOCK

@@ -41,10 +41,8 @@ pub struct Segment {
 /// What a guest is made of.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The disk image; written to by the guest.
+    /// The disk image, raw; written to by the guest.
     pub disk: PathBuf,
-    /// `raw` or `qcow2`.
-    pub disk_format: &'static str,
     /// A folder for the sockets, logs and firmware variables of this guest.
     pub folder: PathBuf,
     /// How it starts.
@@ -79,7 +77,6 @@ impl Config {
     pub fn new(disk: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Config {
         Config {
             disk: disk.into(),
-            disk_format: "raw",
             folder: folder.into(),
             firmware: Firmware::Uefi,
             accel: Accel::Tcg,
@@ -123,8 +120,7 @@ impl Config {
         add(
             "-drive",
             format!(
-                "if=none,id=disk,format={},file={}{}",
-                self.disk_format,
+                "if=none,id=disk,format=raw,file={}{}",
                 self.disk.display(),
                 if self.snapshot { ",snapshot=on" } else { "" }
             ),
