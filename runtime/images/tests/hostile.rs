@@ -42,14 +42,13 @@ fn directories_that_no_member_names_are_counted() {
 
 #[test]
 fn a_link_target_that_no_kernel_takes_is_refused_at_once() {
-    for (kind, shown) in [(tar::EntryType::Symlink, "l"), (tar::EntryType::Link, "l")] {
-        let target = vec![b'a'; 5000];
+    for kind in [tar::EntryType::Symlink, tar::EntryType::Link] {
         let layer = Layer::new()
-            .pax("linkpath", &target)
-            .entry(kind, "l", "", b"");
+            .pax("linkpath", &[b'a'; 5000])
+            .entry(kind, "the-link", "", b"");
         let error = load(layer, Limits::default()).unwrap_err().to_string();
         assert!(
-            error.contains(shown) && error.contains("5000 bytes"),
+            error.contains("the-link") && error.contains("5000 bytes"),
             "{error}"
         );
     }
@@ -159,32 +158,12 @@ fn a_store_of_a_later_version_is_read() {
     assert!(store.find("x").unwrap().is_some());
 }
 
-/// Set for the copy of this program that has the small file system.
-const SMALL: &str = "ORLOP_TEST_SMALL_FILE_SYSTEM";
-
 #[test]
 fn reading_leaves_room_on_the_file_system() {
-    if let Some(dir) = std::env::var_os(SMALL) {
-        return read_in_little_room(Path::new(&dir));
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let script = "mount -t tmpfs -o size=24m none \"$0\" && exec \"$1\" --exact \
-                  reading_leaves_room_on_the_file_system";
-    let output = std::process::Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
-        .arg(dir.path())
-        .arg(std::env::current_exe().unwrap())
-        .env(SMALL, dir.path())
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    if errors.contains("unshare:") || errors.contains("mount:") {
-        return eprintln!("no namespaces here, so nothing is checked: {errors}");
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}{errors}"
+    support::small::on_tmpfs(
+        "reading_leaves_room_on_the_file_system",
+        "size=24m",
+        read_in_little_room,
     );
 }
 

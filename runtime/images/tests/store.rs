@@ -253,35 +253,13 @@ fn the_baked_layout_is_the_written_one() {
     );
 }
 
-/// Set for the copy of this program that has the small file system.
-const SMALL: &str = "ORLOP_TEST_SMALL_FILE_SYSTEM";
-
 #[test]
 fn a_file_system_that_fills_up_half_way_is_left_as_it_was() {
-    if let Some(dir) = std::env::var_os(SMALL) {
-        return fill_up(Path::new(&dir));
-    }
-    let dir = tempfile::tempdir().unwrap();
     // Bytes in plenty, and inodes for half the image: nothing can tell before.
-    let script = "mount -t tmpfs -o size=64m,nr_inodes=14 none \"$0\" && exec \"$1\" --exact \
-                  a_file_system_that_fills_up_half_way_is_left_as_it_was";
-    let output = std::process::Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
-        .arg(dir.path())
-        .arg(std::env::current_exe().unwrap())
-        .env(SMALL, dir.path())
-        .output();
-    let Ok(output) = output else {
-        return eprintln!("no unshare, so nothing is checked");
-    };
-    let errors = String::from_utf8_lossy(&output.stderr);
-    if errors.contains("unshare:") || errors.contains("mount:") {
-        return eprintln!("no namespaces here, so nothing is checked: {errors}");
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}{errors}"
+    support::small::on_tmpfs(
+        "a_file_system_that_fills_up_half_way_is_left_as_it_was",
+        "size=64m,nr_inodes=14",
+        fill_up,
     );
 }
 

@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "the modules above are the tests' roots")]
 #![allow(clippy::unwrap_used, reason = "a test's helper fails as a test does")]
 
+pub mod small;
+
 use std::fs;
 use std::path::Path;
 
