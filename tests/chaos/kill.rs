@@ -1,89 +1,206 @@
-//! Kills the manager once, at a moment drawn by chance: anywhere, or within
-//! five milliseconds of a create, an apply or an exit.
+//! Kills the manager once: at any moment of its life, or within five
+//! milliseconds of a create, an apply or an exit, or so that a container ends
+//! while there is no manager.
+//!
+//! Each kind falls as often as the others, in an order drawn by chance. Most
+//! kinds wait for something that only a working manager brings about, so the
+//! host gets on between the kills; the time that this takes is the machine's.
 
+use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-/// Kills so far in this boot, across the manager's lives.
+/// The kinds of the kills so far in this boot, across the manager's lives.
 const TALLY: &str = "/run/chaos-kills";
+/// Where the containers' volumes are.
+const VOLUMES: &str = "/var/lib/orlop/volumes";
+/// Each unit's cgroup is in there.
+const CGROUPS: &str = "/sys/fs/cgroup/orlop";
+/// A kill is so many microseconds away from what it is to meet, at most.
+const NEAR_US: u32 = 5_000;
+/// A kill at any moment falls so many microseconds after the start, at most:
+/// while the manager starts, or later.
+const ANY_US: u32 = 2_000_000;
 
-/// What a kill waits for.
-#[derive(Clone, Copy, Debug)]
+/// What a kill is to meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
-    /// Any time within a second.
+    /// Nothing: any time, the manager's start included.
     Any,
-    /// A container's folder appears or goes.
+    /// A container's folder, or the runtime's record of it, appears.
     Create,
-    /// The dropped-in units change.
+    /// Unit files are staged, put in force, or moved to their place.
     Apply,
-    /// A container's cgroup empties.
+    /// A container's process ends.
     Exit,
+    /// A container's process ends, and there is no manager.
+    Gap,
 }
 
-/// Kills `manager`, unless `most` kills have fallen already.
-pub(crate) fn run(manager: Pid, most: u32) -> Result<()> {
-    let before: u32 = std::fs::read_to_string(TALLY)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
+const MOMENTS: [Moment; 5] = [
+    Moment::Any,
+    Moment::Create,
+    Moment::Apply,
+    Moment::Exit,
+    Moment::Gap,
+];
+
+/// Kills `manager`, which began at `began`, unless `most` kills have fallen
+/// already.
+pub(crate) fn run(manager: Pid, began: &str, most: usize) -> Result<()> {
+    let tally = std::fs::read_to_string(TALLY).unwrap_or_default();
+    let before = tally.lines().count();
+    super::say(&format!("manager {before} begins at {began}"));
     if before >= most {
         super::say(&format!("rests after {before} kills"));
         return Ok(());
     }
-    let moment = match random_below(4)? {
-        0 => Moment::Create,
-        1 => Moment::Apply,
-        2 => Moment::Exit,
-        _ => Moment::Any,
-    };
+    let moment = draw(&tally, most)?;
     wait_for(moment)?;
-    // The tally comes first: a kill may take this process's place in the log.
-    std::fs::write(TALLY, (before + 1).to_string())?;
-    super::say(&format!("kill {} at {moment:?}", before + 1));
-    kill_process(manager, Signal::KILL).context("the kill")
+    // The tally comes first: the next tormentor must not find the old one.
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(TALLY)?
+        .write_all(format!("{moment:?}\n").as_bytes())?;
+    kill_process(manager, Signal::KILL).context("the kill")?;
+    super::say(&format!(
+        "kill {} at {moment:?} at {}",
+        before + 1,
+        super::now_ms()?
+    ));
+    if moment == Moment::Gap {
+        // They look for this file.
+        for volume in writers()? {
+            std::fs::write(volume.join("end"), "")?;
+        }
+    }
+    Ok(())
+}
+
+/// One of the kinds that are still due.
+fn draw(tally: &str, most: usize) -> Result<Moment> {
+    let due: Vec<Moment> = MOMENTS
+        .into_iter()
+        .flat_map(|moment| {
+            let name = format!("{moment:?}");
+            let fell = tally.lines().filter(|line| *line == name).count();
+            std::iter::repeat_n(moment, most.div_ceil(MOMENTS.len()).saturating_sub(fell))
+        })
+        .collect();
+    ensure!(!due.is_empty(), "no kind of kill is due");
+    Ok(due[random_below(u32::try_from(due.len())?)? as usize])
 }
 
 fn wait_for(moment: Moment) -> Result<()> {
-    let folders: Vec<std::path::PathBuf> = match moment {
-        Moment::Any => return sleep_below(1_000_000),
-        Moment::Create => vec!["/run/orlop/containers".into()],
-        Moment::Apply => vec!["/etc/orlop/units".into()],
-        Moment::Exit => cgroup_events(),
-    };
-    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    let changes =
-        WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_TO | WatchFlags::MODIFY;
-    for folder in folders {
-        // What is not there yet cannot be watched; the timeout below then decides.
-        let _ = inotify::add_watch(&watch, &folder, changes);
+    match moment {
+        Moment::Any => return sleep_below(ANY_US),
+        Moment::Create => {
+            let folders = ["/run/orlop/containers", "/run/orlop/runtime"];
+            appears(&folders, |_| true, random_below(2)?)?;
+        }
+        Moment::Apply => {
+            // Staged, in force, at its place.
+            let folders = ["/etc/orlop", "/etc/orlop/units"];
+            let ours = |name: &str| name.starts_with("apply.") || name.ends_with(".toml");
+            appears(&folders, ours, random_below(3)?)?;
+        }
+        Moment::Exit => wait_for_exit()?,
+        Moment::Gap => {
+            while writers()?.is_empty() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
     }
-    let mut ready = [rustix::event::PollFd::new(
-        &watch,
-        rustix::event::PollFlags::IN,
-    )];
-    let limit = rustix::event::Timespec {
-        tv_sec: 1,
-        tv_nsec: 0,
-    };
-    rustix::event::poll(&mut ready, Some(&limit))?;
-    let mut buffer = [MaybeUninit::uninit(); 1024];
-    let _ = inotify::Reader::new(&watch, &mut buffer).next();
-    sleep_below(5_000)
+    sleep_below(NEAR_US)
 }
 
-/// The `cgroup.events` file of every container: it changes when one empties.
-fn cgroup_events() -> Vec<std::path::PathBuf> {
-    let Ok(units) = std::fs::read_dir("/sys/fs/cgroup/orlop") else {
-        return Vec::new();
-    };
-    units
-        .flatten()
-        .map(|unit| unit.path().join("cgroup.events"))
-        .collect()
+/// Waits until something has appeared in `folders` that is `wanted`, and
+/// `others` such things before it.
+fn appears(folders: &[&str], wanted: impl Fn(&str) -> bool, others: u32) -> Result<()> {
+    let watch = inotify::init(CreateFlags::CLOEXEC)?;
+    for folder in folders {
+        std::fs::create_dir_all(folder)?;
+        inotify::add_watch(&watch, *folder, WatchFlags::CREATE | WatchFlags::MOVED_TO)?;
+    }
+    let mut buffer = [MaybeUninit::uninit(); 1024];
+    let mut reader = inotify::Reader::new(&watch, &mut buffer);
+    let mut left = others;
+    loop {
+        let event = reader.next()?;
+        let name = event.file_name().map(|name| name.to_string_lossy());
+        if !name.is_some_and(|name| wanted(&name)) {
+            continue;
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        left -= 1;
+    }
+}
+
+/// Waits until a process of a container ends.
+fn wait_for_exit() -> Result<()> {
+    let mut watched: BTreeMap<i32, OwnedFd> = BTreeMap::new();
+    loop {
+        for pid in processes() {
+            // One that is gone already is not there to be watched.
+            if let Some(handle) = Pid::from_raw(pid)
+                .filter(|_| !watched.contains_key(&pid))
+                .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            {
+                watched.insert(pid, handle);
+            }
+        }
+        let mut handles: Vec<PollFd<'_>> = watched
+            .values()
+            .map(|handle| PollFd::new(handle, PollFlags::IN))
+            .collect();
+        // New ones are looked for again and again.
+        let limit = Timespec {
+            tv_sec: 0,
+            tv_nsec: 20_000_000,
+        };
+        if poll(&mut handles, Some(&limit))? > 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// The containers' processes.
+fn processes() -> Vec<i32> {
+    let units = std::fs::read_dir(CGROUPS).into_iter().flatten().flatten();
+    units.flat_map(|unit| processes_in(&unit.path())).collect()
+}
+
+fn processes_in(cgroup: &Path) -> Vec<i32> {
+    let list = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    list.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// The volumes of the writers that live: each is called as its unit is.
+fn writers() -> Result<Vec<PathBuf>> {
+    let mut living = Vec::new();
+    for volume in std::fs::read_dir(VOLUMES).into_iter().flatten() {
+        let volume = volume?;
+        let writes = |pid: &i32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.trim() == "writer")
+        };
+        let cgroup = Path::new(CGROUPS).join(volume.file_name());
+        if processes_in(&cgroup).iter().any(writes) {
+            living.push(volume.path());
+        }
+    }
+    Ok(living)
 }
 
 fn sleep_below(microseconds: u32) -> Result<()> {

@@ -9,14 +9,16 @@
 
 mod kill;
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
+use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn main() -> ExitCode {
@@ -35,32 +37,54 @@ fn main() -> ExitCode {
 
 /// Starts the tormentor and execs the appended manager.
 fn become_manager() -> Result<()> {
+    let began = now_ms()?;
+    let manager = unpacked()?;
+    if let Some(order) = order() {
+        Command::new("/proc/self/exe")
+            .arg("--torment")
+            .arg(std::process::id().to_string())
+            .arg(order)
+            .arg(began.to_string())
+            .env_remove("ORLOP_INIT_FD")
+            .spawn()
+            .context("the tormentor")?;
+    }
+    let error = Command::new(manager)
+        .arg0("orlop-manager")
+        .args(std::env::args().skip(1))
+        .exec();
+    Err(error).context("becoming the manager")
+}
+
+/// The appended manager as a file of its own, made once in a boot: that takes
+/// as long as the rest of a manager's start.
+fn unpacked() -> Result<PathBuf> {
+    let place = Path::new("/run/chaos");
+    let (file, beside) = (place.join("orlop-manager"), place.join("new"));
+    if file.exists() {
+        return Ok(file);
+    }
+    if !place.exists() {
+        std::fs::create_dir(place)?;
+        // Programs cannot be run from /run itself.
+        mount("chaos", place, "tmpfs", MountFlags::empty(), None).context("mount")?;
+    }
     let mut own = File::open("/proc/self/exe").context("own file")?;
     let mut length = [0; 8];
     own.seek(SeekFrom::End(-8))?;
     own.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
     own.seek(SeekFrom::End(-8 - i64::try_from(length)?))?;
-
-    let memory = rustix::fs::memfd_create("orlop-manager", rustix::fs::MemfdFlags::CLOEXEC)?;
-    let mut manager = File::from(memory);
+    let mut manager = File::create(&beside)?;
     std::io::copy(&mut own.take(length), &mut manager)?;
+    manager.set_permissions(Permissions::from_mode(0o755))?;
+    drop(manager);
+    std::fs::rename(beside, &file)?;
+    Ok(file)
+}
 
-    if let Some(order) = order() {
-        Command::new("/proc/self/exe")
-            .arg("--torment")
-            .arg(std::process::id().to_string())
-            .arg(order)
-            .env_remove("ORLOP_INIT_FD")
-            .spawn()
-            .context("the tormentor")?;
-    }
-    let path = format!("/proc/self/fd/{}", manager.as_raw_fd());
-    let error = Command::new(path)
-        .arg0("orlop-manager")
-        .args(std::env::args().skip(1))
-        .exec();
-    Err(error).context("becoming the manager")
+fn now_ms() -> Result<u128> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())
 }
 
 /// The order on the kernel's command line.
@@ -77,8 +101,9 @@ fn torment() -> Result<()> {
     let manager = arguments.next().context("no process id")?.parse()?;
     let manager = Pid::from_raw(manager).context("process id 0")?;
     let order = arguments.next().context("no order")?;
+    let began = arguments.next().context("no time")?;
     match order.split_once(':').unwrap_or((&order, "")) {
-        ("kill", count) => kill::run(manager, count.parse()?),
+        ("kill", count) => kill::run(manager, &began, count.parse()?),
         ("hang-manager", _) => once("hang-manager", || Ok(kill_process(manager, Signal::STOP)?)),
         ("freeze-init", _) => once("freeze-init", freeze_init),
         ("panic", _) => once("panic", || Ok(std::fs::write("/proc/sysrq-trigger", "c")?)),

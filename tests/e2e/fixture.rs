@@ -212,18 +212,6 @@ pub(crate) fn apply(guest: &Guest, units: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// [`apply`], tried again until the host takes it.
-pub(crate) fn apply_patiently(guest: &Guest, units: &[(&str, &str)]) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match apply(guest, units) {
-            Ok(()) => return Ok(()),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(200)),
-        }
-    }
-}
-
 /// Asks until the answer is yes.
 pub(crate) fn wait(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;

@@ -20,7 +20,6 @@ fn main() {
             Trial::test(*name, move || {
                 story().map_err(|error| Failed::from(format!("{error:?}")))
             })
-            .with_ignored_flag(stories::BY_HAND.contains(name))
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit();

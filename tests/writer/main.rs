@@ -1,17 +1,28 @@
 //! A container's only process in the crash test: writes numbered lines, then
 //! ends with a code that its life's number decides.
 //!
-//! `writer COUNTER LINES BURST`: COUNTER is a file on a volume that numbers the
-//! lives; LINES is how many lines of 64 bytes each life writes, BURST at a time,
-//! 200 times a second. Even lines go to standard output, odd ones to standard
-//! error.
+//! `writer FOLDER LINES WIDTH BURST PAUSE`: FOLDER is a volume where `life`
+//! numbers the lives; each life writes LINES lines of WIDTH bytes, BURST at a
+//! time with PAUSE milliseconds between. Even lines go to standard output, odd
+//! ones to standard error, and at last a line to each says how many there were
+//! and how long it took to write them. A file `end` in FOLDER ends the life early.
 
-use std::io::Write as _;
+use std::io::{Error, Result, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// What the command line says.
+struct Orders {
+    folder: PathBuf,
+    lines: u64,
+    width: usize,
+    burst: u64,
+    pause: Duration,
+}
 
 fn main() -> ExitCode {
-    match live() {
+    match orders().and_then(|orders| live(&orders)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("writer: {error}");
@@ -20,35 +31,68 @@ fn main() -> ExitCode {
     }
 }
 
-fn live() -> std::io::Result<u8> {
-    let mut arguments = std::env::args().skip(1);
-    let counter = arguments.next().unwrap_or_default();
-    let lines: u64 = arguments
-        .next()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
-    let burst: u64 = arguments
-        .next()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1);
-    let life: u64 = std::fs::read_to_string(&counter)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
-    std::fs::write(&counter, (life + 1).to_string())?;
-    let (mut output, mut errors) = (std::io::stdout().lock(), std::io::stderr().lock());
+fn orders() -> Result<Orders> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, numbers @ ..] = words.as_slice() else {
+        return Err(Error::other("no folder"));
+    };
+    let numbers: Vec<u64> = numbers
+        .iter()
+        .map(|word| word.parse().map_err(Error::other))
+        .collect::<Result<_>>()?;
+    let [lines, width, burst, pause] = numbers[..] else {
+        return Err(Error::other("expected FOLDER LINES WIDTH BURST PAUSE"));
+    };
+    Ok(Orders {
+        folder: folder.into(),
+        lines,
+        width: usize::try_from(width).map_err(Error::other)?,
+        burst,
+        pause: Duration::from_millis(pause),
+    })
+}
+
+fn live(orders: &Orders) -> Result<u8> {
+    let life = next_life(orders)?;
+    let began = Instant::now();
+    let mut outputs: [(Box<dyn Write>, Vec<u8>); 2] = [
+        (Box::new(std::io::stdout().lock()), Vec::new()),
+        (Box::new(std::io::stderr().lock()), Vec::new()),
+    ];
     let mut number = 0;
-    while number < lines {
-        let (mut even, mut odd) = (Vec::new(), Vec::new());
-        for line in number..lines.min(number + burst) {
-            let stream = if line % 2 == 0 { &mut even } else { &mut odd };
-            writeln!(stream, "life {life:06} line {line:08} {}", "x".repeat(35))?;
+    while number < orders.lines && std::fs::remove_file(orders.folder.join("end")).is_err() {
+        let next = orders.lines.min(number + orders.burst);
+        for line in number..next {
+            let (_, text) = &mut outputs[usize::from(line % 2 == 1)];
+            let start = text.len();
+            write!(text, "life {life:06} line {line:08} ")?;
+            text.resize((start + orders.width).saturating_sub(1), b'x');
+            text.push(b'\n');
         }
-        output.write_all(&even)?;
+        for (output, text) in &mut outputs {
+            output.write_all(text)?;
+            output.flush()?;
+            text.clear();
+        }
+        number = next;
+        std::thread::sleep(orders.pause);
+    }
+    let took = began.elapsed().as_micros();
+    for (output, _) in &mut outputs {
+        writeln!(output, "life {life:06} end {number:08} {took}")?;
         output.flush()?;
-        errors.write_all(&odd)?;
-        number += burst;
-        std::thread::sleep(Duration::from_millis(5));
     }
     Ok(u8::try_from(life % 200).unwrap_or(0))
+}
+
+/// Takes the next number and leaves the one after it.
+fn next_life(orders: &Orders) -> Result<u64> {
+    let counter = orders.folder.join("life");
+    let life = match std::fs::read_to_string(&counter) {
+        Ok(text) => text.parse().map_err(Error::other)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    std::fs::write(&counter, (life + 1).to_string())?;
+    Ok(life)
 }
