@@ -2,6 +2,7 @@
 
 use crate::files;
 use orlop_handover::{FD_VARIABLE, ManagerEnd};
+use orlop_sys::signals;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
@@ -140,7 +141,10 @@ impl Tail {
 pub(crate) fn start_manager(link: ManagerEnd, output: &OwnedFd) -> io::Result<i32> {
     let socket = OwnedFd::from(link);
     rustix::io::fcntl_setfd(&socket, FdFlags::empty())?;
-    let child = Command::new(MANAGER)
+    let mut manager = Command::new(MANAGER);
+    // PID 1 has its signals blocked and reads them; the manager ends at SIGTERM.
+    signals::unblock_in(&mut manager);
+    let child = manager
         .env_clear()
         .env("PATH", PATH)
         .env(FD_VARIABLE, socket.as_raw_fd().to_string())

@@ -217,6 +217,8 @@ impl Supervisor {
                 None
             }
             ending::Act::Kill => {
+                self.console
+                    .say("some processes did not end at SIGTERM: killing them");
                 self.kill_all(Signal::KILL);
                 let _ = crate::files::set("/sys/fs/cgroup/orlop/cgroup.kill", "1");
                 None

@@ -23,11 +23,15 @@ pub(crate) fn button() -> Result<()> {
     let mut qemu = guest.machine().qmp()?;
     qemu.execute("system_powerdown", json!({}))?;
     guest.machine().wait_for_end(PATIENCE)?;
+    let console = guest.console_text();
     ensure!(
-        guest
-            .console_text()
-            .contains("power-off asked for by the power button"),
+        console.contains("power-off asked for by the power button"),
         "the console must say why:\n{}",
+        guest.console_tail()
+    );
+    ensure!(
+        console.contains("stopping every process") && !console.contains("did not end at SIGTERM"),
+        "nothing of the host's own may hold it up:\n{}",
         guest.console_tail()
     );
 
