@@ -44,6 +44,10 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         bad_input::unit_files,
     ),
     (
+        "dropped_unit_files_deploy_and_their_removal_stops",
+        unit_directory::dropped_files,
+    ),
+    (
         "odd_things_in_the_unit_directory_change_nothing",
         unit_directory::odd_files,
     ),

@@ -1,5 +1,6 @@
-//! What should not be in the unit directory, and is: put there while the host
-//! was off, as by whoever had its disk in another machine.
+//! Files in the unit directory: dropped there by a container while the host
+//! runs, and those that should not be there, put there while it was off, as by
+//! whoever had its disk in another machine.
 
 use anyhow::{Context as _, Result, ensure};
 use orlop_control::types::UnitState;
@@ -92,4 +93,48 @@ fn taken_away_or_replaced(guest: &Guest, names: &[&str]) -> Result<()> {
     }
     guest.wait_units("the good units alone", PATIENCE, |units| units.len() == 2)?;
     Ok(())
+}
+
+/// A unit that is given the directory, as one that follows a repository is.
+const DEPLOYER: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
+    volumes = [\"/etc/orlop/units:/units\"]\n";
+
+/// A unit file runs once it is dropped, a bad one over it changes nothing and is
+/// told of, and its unit stops once it is gone.
+pub(crate) fn dropped_files() -> Result<()> {
+    let image = fixture::host_image("plain", "", &[])?;
+    let mut guest = fixture::boot(fixture::disk_of(&image, "dropped-files")?)?;
+    fixture::apply(&guest, &[("deployer", DEPLOYER)])?;
+    fixture::wait_state(&guest, "deployer", UnitState::Running)?;
+    let deploy = |script: &str| {
+        let shell = ["exec", "deployer", "busybox", "sh", "-c"];
+        guest.operator().run(&[&shell[..], &[script]].concat())
+    };
+
+    // Written beside and renamed, as editors do.
+    let good = GOOD.replace('\n', "\\n");
+    deploy(&format!(
+        "printf '{good}' > /units/dropped.toml~ && busybox mv /units/dropped.toml~ /units/dropped.toml"
+    ))?;
+    let first = fixture::wait_state(&guest, "dropped", UnitState::Running)?;
+
+    deploy("echo 'imgae = 1' > /units/dropped.toml")?;
+    // `orlop status` fails while something is wrong.
+    fixture::wait("the error to be told", || {
+        let answer = guest.operator().try_run(&["status"])?;
+        Ok(String::from_utf8_lossy(&answer.stdout).contains("dropped.toml:1:1"))
+    })?;
+    let after = guest.operator().unit("dropped")?;
+    ensure!(
+        after.pid == first.pid && after.state == UnitState::Running,
+        "what ran does not go on: {after:?}"
+    );
+
+    deploy("busybox rm /units/dropped.toml")?;
+    guest.wait_units("the dropped unit to stop", PATIENCE, |units| {
+        !units
+            .iter()
+            .any(|unit| unit.name == "dropped" && unit.pid.is_some())
+    })?;
+    guest.power_off(PATIENCE)
 }
