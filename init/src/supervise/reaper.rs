@@ -20,15 +20,9 @@ impl Supervisor {
 
     /// Reaps one child, if there is one to reap.
     fn reap_one(&mut self) -> bool {
-        let which = match (
-            self.exits.is_full() && !self.is_burying(),
-            self.keeper.pid(),
-        ) {
-            (false, _) => Which::Any,
-            (true, Some(manager)) => Which::Pid(manager),
-            (true, None) => return false,
-        };
-        let Ok(Some((pid, _))) = children::peek(which) else {
+        let room = !self.exits.is_full() || self.is_burying();
+        let peeked = whom(room, self.keeper.pid()).map(children::peek);
+        let Some(Ok(Some((pid, _)))) = peeked else {
             return false;
         };
         // Only a zombie's stat still tells when it started.
@@ -76,6 +70,8 @@ impl Supervisor {
         // What it said last is usually why.
         self.output.relay(&self.console);
         // What it sent before it died counts: a descriptor kept, an exit recorded.
+        // What it was still to be told does not, and would keep it from being heard.
+        self.outbox.clear();
         for _ in 0..MAX_A_TURN {
             self.hear();
         }
@@ -99,6 +95,16 @@ impl Supervisor {
             format!(" (it said: {last})")
         };
         self.console.say(&format!("the manager {how}{said}{next}"));
+    }
+}
+
+/// Whom to reap: without `room` for an exit only the manager, whose own is not
+/// kept.
+fn whom(room: bool, manager: Option<i32>) -> Option<Which> {
+    match (room, manager) {
+        (true, _) => Some(Which::Any),
+        (false, Some(manager)) => Some(Which::Pid(manager)),
+        (false, None) => None,
     }
 }
 
@@ -148,6 +154,32 @@ mod tests {
             while a_turn(&mut one) {}
             assert!(!one(), "{ended}");
         }
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "they are what is looked at")]
+    fn without_room_for_an_exit_its_process_stays_a_zombie() {
+        let start = || {
+            let child = std::process::Command::new("true").spawn().unwrap();
+            i32::try_from(child.id()).unwrap()
+        };
+        let (container, manager) = (start(), start());
+        let is_zombie = |pid| {
+            let stat = files::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.contains(") Z ")
+        };
+        while !(is_zombie(container) && is_zombie(manager)) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(whom(false, None).is_none());
+        let found = whom(false, Some(manager)).map(children::peek);
+        assert!(matches!(found, Some(Ok(Some((pid, _)))) if pid == manager));
+        children::reap(manager).unwrap();
+        let found = whom(false, Some(manager)).map(children::peek);
+        assert!(!matches!(found, Some(Ok(Some(_)))));
+        assert!(is_zombie(container));
+        assert!(matches!(whom(true, Some(manager)), Some(Which::Any)));
+        assert!(children::reap(container).unwrap().is_some());
     }
 
     #[test]
