@@ -23,7 +23,10 @@ pub(super) fn lives(writer: &Writer, text: &str, parity: u64) -> Result<Vec<Life
     let mut lives = Vec::new();
     let mut next = parity;
     for line in text.lines() {
-        let at = || format!("life {}: {:.60?}, expected line {next}", lives.len(), line);
+        let at = || {
+            let begin: String = line.chars().take(60).collect();
+            format!("life {}: {begin:?}, expected line {next}", lives.len())
+        };
         let (life, word, number, rest) =
             parse(line).with_context(|| format!("a torn line, {}", at()))?;
         ensure!(life == lives.len() as u64, "{}", at());
