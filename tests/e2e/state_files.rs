@@ -2,6 +2,7 @@
 //! Debian's `debugfs`: as whoever has the disk in hand could.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
@@ -36,12 +37,17 @@ pub(crate) fn put(disk: &Path, directory: &str, things: &[(String, &Put<'_>)]) -
             Put::Directory => writeln!(script, "mkdir {name}")?,
         }
     }
-    let commands = place.path().join("commands");
-    std::fs::write(&commands, script)?;
+    debugfs(disk, &script)
+}
+
+/// Carries out debugfs(8)'s commands, one a line, on the state partition.
+pub(crate) fn debugfs(disk: &Path, commands: &str) -> Result<()> {
+    let mut script = tempfile::NamedTempFile::new()?;
+    script.write_all(commands.as_bytes())?;
     let Range { start, .. } = partition(disk, "state")?;
     let output = Command::new("/sbin/debugfs")
         .args(["-w", "-f"])
-        .arg(&commands)
+        .arg(script.path())
         .arg(format!("{}?offset={start}", disk.display()))
         .output()
         .context("cannot run debugfs: is the package e2fsprogs installed?")?;

@@ -13,6 +13,7 @@ mod limits;
 mod network;
 mod power;
 mod real_software;
+mod state_repair;
 mod terminal;
 mod unit_directory;
 mod watchdogs;
@@ -72,6 +73,10 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     (
         "containers_use_the_bus_by_libdbus_as_their_units_say",
         bus::libdbus_clients,
+    ),
+    (
+        "a_damaged_state_partition_is_repaired",
+        state_repair::repaired_state,
     ),
     (
         "a_ruined_state_partition_does_not_loop",
