@@ -20,8 +20,9 @@ use crate::kernel::debs::{Debs, Package};
 use crate::kernel::modules::{Module, Modules};
 use crate::place::Staged;
 use crate::request::{BuildReport, BuildRequest, Format, Part, Progress};
+use crate::state::Given;
 use crate::verity::{self, Superblock};
-use crate::{esp, gpt, initramfs, rootfs, state, uki};
+use crate::{esp, gpt, host_pair, initramfs, rootfs, state, uki};
 
 /// Smallest root partition unless the host TOML says otherwise, and the step
 /// of larger ones: the sizes can never be changed on a disk that is in use.
@@ -59,6 +60,7 @@ pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<Buil
         .iter()
         .map(|name| Ok((*name, rootfs::binary(&request.binaries, name)?)))
         .collect::<Result<Vec<_>>>()?;
+    let given = request.pki.as_deref().map(host_pair::read).transpose()?;
     progress.step("fetching Debian packages");
     let debian = debian(&Debs::new(&cache), &inputs)?;
     let picked = pick_modules(&debian.modules, &inputs)?;
@@ -75,6 +77,7 @@ pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<Buil
         debian: &debian,
         tree: &tree,
         initrd: &initrd,
+        given: given.as_deref().unwrap_or_default(),
     };
     job.write(progress)
 }
@@ -216,6 +219,7 @@ struct Job<'a> {
     debian: &'a Debian,
     tree: &'a Tree,
     initrd: &'a [u8],
+    given: &'a [Given],
 }
 
 impl Job<'_> {
@@ -264,7 +268,9 @@ impl Job<'_> {
         self.write_state(beside.as_file(), &layout, dir)?;
         gpt::write(&mut beside.as_file().try_clone()?, &layout, &identity)?;
         let mut staged = Staged::new(dir);
-        staged.add(self.in_format(beside, progress)?, output.clone());
+        // A key that was given is in it.
+        let mode = if self.given.is_empty() { 0o644 } else { 0o600 };
+        staged.add(self.in_format(beside, progress)?, output.clone(), mode);
         let direct = self.stage_direct(&mut staged, &output, &cmdline)?;
         staged.place()?;
 
@@ -425,7 +431,8 @@ impl Job<'_> {
         let scratch = tempfile::tempdir_in(dir)?;
         let file = scratch.path().join("state");
         let extent = layout.extent(Partition::State);
-        state::format(&file, extent.len, &self.identity(), self.request.time)?;
+        let (identity, time) = (self.identity(), self.request.time);
+        state::format(&file, extent.len, &identity, time, self.given)?;
         copy_sparse(&file, disk, extent)
     }
 

@@ -19,6 +19,7 @@ pub mod erofs;
 pub mod esp;
 pub mod gpt;
 mod host;
+mod host_pair;
 pub mod identity;
 mod initramfs;
 pub mod inspect;

@@ -50,6 +50,10 @@ struct BuildArgs {
     /// Where orlop-init, orlop-manager and orlop-runtime are [default: beside this program]
     #[arg(long)]
     binaries: Option<PathBuf>,
+    /// Directory that `orlop pki init` made: its host.crt and host.key become this
+    /// host's own, and the disk image is readable by you alone
+    #[arg(long, value_name = "DIR")]
+    pki: Option<PathBuf>,
     /// How the initramfs is packed
     #[arg(long, value_enum, default_value_t)]
     compress: Compression,
@@ -96,6 +100,7 @@ fn run_build(args: BuildArgs) -> Result<ExitCode> {
         format: args.format,
         cache: args.cache,
         binaries,
+        pki: args.pki,
         compression: args.compress,
         time: args.time,
     };

@@ -15,7 +15,14 @@ use tempfile::NamedTempFile;
 pub(crate) struct Staged {
     /// On the file system of all the places.
     scratch: PathBuf,
-    files: Vec<(NamedTempFile, PathBuf)>,
+    files: Vec<Placed>,
+}
+
+/// A file, where it goes, and who may read it then.
+struct Placed {
+    file: NamedTempFile,
+    place: PathBuf,
+    mode: u32,
 }
 
 impl Staged {
@@ -27,17 +34,17 @@ impl Staged {
         }
     }
 
-    /// Adds a file that is written already.
-    pub(crate) fn add(&mut self, file: NamedTempFile, place: PathBuf) {
-        self.files.push((file, place));
+    /// Adds a file that is written already, to have `mode`.
+    pub(crate) fn add(&mut self, file: NamedTempFile, place: PathBuf, mode: u32) {
+        self.files.push(Placed { file, place, mode });
     }
 
-    /// Writes a file and adds it.
+    /// Writes a file that all may read, and adds it.
     pub(crate) fn write(&mut self, bytes: &[u8], place: PathBuf) -> Result<()> {
         let mut file = NamedTempFile::new_in(&self.scratch)?;
         file.write_all(bytes)
             .with_context(|| format!("writing {}", place.display()))?;
-        self.add(file, place);
+        self.add(file, place, 0o644);
         Ok(())
     }
 
@@ -48,15 +55,14 @@ impl Staged {
     /// that cannot be taken: it and all after it are as they were.
     pub(crate) fn place(self) -> Result<()> {
         let writing = |place: &Path| format!("writing {}", place.display());
-        for (file, place) in &self.files {
-            let readable = Permissions::from_mode(0o644);
+        for Placed { file, place, mode } in &self.files {
             file.as_file()
-                .set_permissions(readable)
+                .set_permissions(Permissions::from_mode(*mode))
                 .and_then(|()| file.as_file().sync_all())
                 .with_context(|| writing(place))?;
         }
         let mut directories = BTreeSet::from([self.scratch]);
-        for (file, place) in self.files {
+        for Placed { file, place, .. } in self.files {
             if let Some(directory) = place.parent() {
                 fs::create_dir_all(directory).with_context(|| writing(&place))?;
                 directories.insert(directory.to_path_buf());

@@ -37,6 +37,9 @@ pub struct BuildRequest {
     pub cache: PathBuf,
     /// Directory of `orlop-init`, `orlop-manager` and `orlop-runtime`, static.
     pub binaries: PathBuf,
+    /// Directory of the host's own `host.crt` and `host.key`; without it the host
+    /// makes its own at its first boot.
+    pub pki: Option<PathBuf>,
     /// How the initramfs is packed.
     pub compression: Compression,
     /// Time that every file of the image carries, in seconds since 1970.

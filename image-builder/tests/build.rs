@@ -46,6 +46,7 @@ fn project(dir: &Path, host: &str) -> BuildRequest {
         fs::copy("/bin/busybox", dir.join("bin").join(name)).unwrap();
     }
     BuildRequest {
+        pki: None,
         host: dir.join("host.toml"),
         output: dir.join("disk.img"),
         format: Format::Raw,

@@ -158,7 +158,8 @@ pub(crate) fn boot(config: Config) -> Result<Guest> {
     Ok(guest)
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+/// Copies the files of a folder, but for a client configuration.
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;

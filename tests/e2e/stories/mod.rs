@@ -13,6 +13,7 @@ mod limits;
 mod network;
 mod power;
 mod real_software;
+mod signed_host;
 mod state_repair;
 mod terminal;
 mod unit_directory;
@@ -69,6 +70,10 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     (
         "curl_is_served_and_strangers_are_not",
         api::curl_and_strangers,
+    ),
+    (
+        "a_host_with_a_signed_certificate_is_known_by_its_authority",
+        signed_host::known_by_its_authority,
     ),
     (
         "containers_use_the_bus_by_libdbus_as_their_units_say",

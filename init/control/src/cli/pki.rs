@@ -54,12 +54,11 @@ pub(super) fn run(command: &Command) -> Outcome {
             let dir = dir.display();
             print(&format!(
                 "{dir}/ca.crt, ca.key          the authority; keep ca.key away from hosts\n\
-                 {dir}/host.crt, host.key      for whoever can write a host's state partition:\n\
-                 {:30}into var/lib/orlop/api, before its first boot\n\
+                 {dir}/host.crt, host.key      the host's own: `orlop-image build --pki {dir}`\n\
                  {dir}/client.crt, client.key  for you: an admin\n\
                  A host takes clients of this authority with `client-ca` in [api] of its TOML.\n\
-                 One without host.crt makes its own, which `orlop trust HOST` pins.\n",
-                ""
+                 Clients know one built with host.crt by `ca = \"ca.crt\"` in their config.toml;\n\
+                 any other makes its own at its first boot, which `orlop trust HOST` pins.\n"
             ))
         }
         Command::Client {
