@@ -17,7 +17,8 @@ use crate::gpt::{Extent, Layout};
 use crate::host::{self, Inputs};
 use crate::identity::Identity;
 use crate::kernel::debs::{Debs, Package};
-use crate::kernel::modules::{Module, Modules};
+use crate::kernel::modules::Modules;
+use crate::pick::{self, Picked};
 use crate::place::Staged;
 use crate::request::{BuildReport, BuildRequest, Format, Part, Progress};
 use crate::state::Given;
@@ -39,12 +40,6 @@ struct Debian {
     packages: Vec<Package>,
 }
 
-/// Modules of the two stages.
-struct Picked {
-    early: Vec<Module>,
-    late: Vec<Module>,
-}
-
 /// Builds the disk image.
 ///
 /// # Errors
@@ -63,14 +58,14 @@ pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<Buil
     let given = request.pki.as_deref().map(host_pair::read).transpose()?;
     progress.step("fetching Debian packages");
     let debian = debian(&Debs::new(&cache), &inputs)?;
-    let picked = pick_modules(&debian.modules, &inputs)?;
+    let picked = pick::pick(&debian.modules, &inputs)?;
     progress.step("assembling the root");
     let tree = root_tree(request, &inputs, &debian, &picked, &binaries)?;
     let init = binaries
         .first()
         .map(|(_, bytes)| bytes.as_slice())
         .unwrap_or_default();
-    let initrd = initramfs::pack(init, &picked.early, request.compression)?;
+    let initrd = initramfs::pack(init, &picked.initramfs, request.compression)?;
     let job = Job {
         request,
         inputs: &inputs,
@@ -133,46 +128,6 @@ fn only(dir: &Path, prefix: &str) -> Result<PathBuf> {
     }
 }
 
-fn pick_modules(modules: &Modules, inputs: &Inputs) -> Result<Picked> {
-    let kernel = &inputs.host.value.kernel;
-    let lists = [
-        ("kernel.initramfs-modules", &kernel.initramfs_modules),
-        ("kernel.modules", &kernel.modules),
-    ];
-    for (path, names) in lists {
-        let missing = names.iter().position(|name| !modules.knows(name));
-        if let Some(index) = missing {
-            let name = &names[index];
-            let message = format!(
-                "{} has no module {name:?}, neither as a file nor built in",
-                kernel.package
-            );
-            let near = modules.names().find(|known| known.contains(name.as_str()));
-            let help = near.map(|known| format!("there is {known:?}"));
-            return Err(inputs.error(&format!("{path}[{index}]"), message, help));
-        }
-    }
-    let is_virtual = initramfs::is_virtual(&kernel.package);
-    let ours = initramfs::MODULES
-        .iter()
-        .filter(|name| !(is_virtual && initramfs::METAL_MODULES.contains(*name)))
-        .copied()
-        .filter(|name| modules.knows(name));
-    let early = modules.resolve(
-        ours.chain(kernel.initramfs_modules.iter().map(String::as_str)),
-        &[],
-    )?;
-    let ours = rootfs::MODULES
-        .iter()
-        .copied()
-        .filter(|name| modules.knows(name));
-    let late = modules.resolve(
-        ours.chain(kernel.modules.iter().map(String::as_str)),
-        &early,
-    )?;
-    Ok(Picked { early, late })
-}
-
 fn root_tree(
     request: &BuildRequest,
     inputs: &Inputs,
@@ -181,21 +136,17 @@ fn root_tree(
     binaries: &[(&'static str, Vec<u8>)],
 ) -> Result<Tree> {
     let host = &inputs.host.value;
+    let names = |lists| {
+        let modules = pick::each(lists).into_iter();
+        modules.map(|module| module.name.as_str()).collect()
+    };
     let record = rootfs::BuildRecord {
         name: &host.name,
         version: &host.version,
         builder: env!("CARGO_PKG_VERSION"),
         packages: debian.packages.clone(),
-        initramfs_modules: picked
-            .early
-            .iter()
-            .map(|module| module.name.as_str())
-            .collect(),
-        modules: picked
-            .late
-            .iter()
-            .map(|module| module.name.as_str())
-            .collect(),
+        initramfs_modules: names(&picked.initramfs),
+        modules: names(&picked.root),
         images: inputs
             .images
             .iter()
@@ -206,7 +157,7 @@ fn root_tree(
         inputs,
         binaries,
         e2fsck: debian.e2fsck.clone(),
-        modules: &picked.late,
+        modules: &picked.root,
         record: &record,
         time: request.time,
     })
@@ -370,7 +321,7 @@ impl Job<'_> {
         // computed wrongly would show at once, in the root.
         // The timer's check counts ticks while it spins, and panics when there are too
         // few, as under emulation on a busy machine.
-        let is_virtual = initramfs::is_virtual(&kernel.package);
+        let is_virtual = pick::is_virtual(&kernel.package);
         let check = if is_virtual { "no_timer_check " } else { "" };
         let text = format!(
             "orlop.root={root_hash} console=tty0 console=ttyS0,115200 gpt panic=10 oops=panic \

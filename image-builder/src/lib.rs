@@ -25,6 +25,7 @@ mod initramfs;
 pub mod inspect;
 pub mod kernel;
 pub mod oci;
+mod pick;
 mod place;
 mod request;
 mod rootfs;

@@ -12,42 +12,10 @@ use serde::Serialize;
 
 use crate::host::{Inputs, UnitFile};
 use crate::kernel::debs::Package;
-use crate::kernel::modules::Module;
+use crate::pick::{self, List};
 
 /// Where everything of ours lies.
 const HOME: &str = "usr/lib/orlop";
-
-/// Modules that a running host uses; those built in or missing are left out.
-/// ext4 asks for the format of its quota files (`quota_v2`) by a user-space
-/// helper, of which there is none, and refuses to mount the state without.
-pub(crate) const MODULES: &[&str] = &[
-    "ext4",
-    "quota_v2",
-    "overlay",
-    "virtio_net",
-    "virtio_rng",
-    "bridge",
-    "veth",
-    "nf_conntrack",
-    "nf_tables",
-    "nft_ct",
-    "nft_chain_nat",
-    "nft_nat",
-    "nft_masq",
-    "nft_redir",
-    "nft_fib",
-    "nft_fib_ipv4",
-    "nft_fib_ipv6",
-    "nft_fib_inet",
-    "nft_reject",
-    "nft_reject_inet",
-    "vfat",
-    "efivarfs",
-    "softdog",
-    "i6300esb",
-    "evdev",
-    "button",
-];
 
 /// The programs of ours that an image holds.
 pub(crate) const BINARIES: [&str; 3] = ["orlop-init", "orlop-manager", "orlop-runtime"];
@@ -82,7 +50,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) inputs: &'a Inputs,
     pub(crate) binaries: &'a [(&'static str, Vec<u8>)],
     pub(crate) e2fsck: Vec<u8>,
-    pub(crate) modules: &'a [Module],
+    pub(crate) modules: &'a [List],
     pub(crate) record: &'a BuildRecord<'a>,
     pub(crate) time: u64,
 }
@@ -178,19 +146,18 @@ pub(crate) fn os_release(name: &str, version: Option<&str>) -> String {
     text
 }
 
-fn modules(root: &mut Root, modules: &[Module]) -> Result<()> {
+fn modules(root: &mut Root, lists: &[List]) -> Result<()> {
     let dir = format!("{HOME}/modules");
     root.directory(&dir)?;
-    let mut order = String::new();
-    for module in modules {
-        let file = format!("{}.ko", module.name);
-        let bytes =
-            fs::read(&module.file).with_context(|| format!("reading {}", module.file.display()))?;
-        root.file(&format!("{dir}/{file}"), 0o644, &bytes)?;
-        order.push_str(&file);
-        order.push('\n');
+    for module in pick::each(lists) {
+        let path = format!("{dir}/{}", module.file_name());
+        root.file(&path, 0o644, &module.read()?)?;
     }
-    root.file(&format!("{dir}/order"), 0o644, order.as_bytes())
+    for list in lists {
+        let path = format!("{dir}/{}", list.file);
+        root.file(&path, 0o644, list.text().as_bytes())?;
+    }
+    Ok(())
 }
 
 fn images(root: &mut Root, inputs: &Inputs) -> Result<()> {

@@ -2,8 +2,9 @@
 
 use crate::console::Console;
 use crate::initramfs::Root;
-use crate::supervise::Supervisor;
-use crate::{clock, files, identity, modules, mounts, state, watchdog};
+use crate::modules::{self, Loading};
+use crate::supervise::{self, Supervisor};
+use crate::{clock, files, identity, mounts, state, watchdog};
 use anyhow::{Context, Result};
 use orlop_handover::{BOOT_REPORT_PATH, BootReport, PhaseTime, StateHealth};
 use rustix::process::{Resource, Rlimit};
@@ -15,6 +16,7 @@ struct Boot<'a> {
     root: Root,
     state: state::Outcome,
     watchdog: Option<watchdog::Armed>,
+    loading: Option<Loading>,
 }
 
 /// One phase: the name that the console and the report show, and what it does.
@@ -24,8 +26,14 @@ const PHASES: &[Phase] = &[
     ("file systems", |_| mounts::mount_all(mounts::ROOT)),
     ("kernel settings", |boot| settings(boot.console)),
     ("modules", |boot| {
-        modules::load_all(boot.console, Path::new(watchdog::MODULES));
-        mounts::mount_all(mounts::LATE)
+        // Those for the manager and for nobody go on beside the phases to come.
+        boot.loading = Some(Loading::begin().context("a thread that loads modules")?);
+        modules::load_list(
+            boot.console,
+            Path::new(modules::DIRECTORY),
+            modules::FOR_BOOT,
+        );
+        Ok(())
     }),
     ("cgroups", |_| cgroups(Path::new("/sys/fs/cgroup"))),
     ("state", |boot| {
@@ -47,6 +55,7 @@ const PHASES: &[Phase] = &[
 /// Whatever a host cannot do without.
 pub(crate) fn boot(root: Root) -> Result<Supervisor> {
     let console = &Console::open();
+    let signals = supervise::block_signals().context("blocking signals")?;
     let state = state::Outcome {
         health: StateHealth::Tmpfs,
         detail: String::new(),
@@ -56,6 +65,7 @@ pub(crate) fn boot(root: Root) -> Result<Supervisor> {
         root,
         state,
         watchdog: None,
+        loading: None,
     };
     run(&mut boot)?;
     std::fs::create_dir_all("/run/orlop").context("/run/orlop")?;
@@ -63,7 +73,7 @@ pub(crate) fn boot(root: Root) -> Result<Supervisor> {
     let text = serde_json::to_string_pretty(&report).context(BOOT_REPORT_PATH)?;
     files::replace(Path::new(BOOT_REPORT_PATH), &text).context(BOOT_REPORT_PATH)?;
     let armed = boot.watchdog.map(|armed| armed.device);
-    Supervisor::new(Console::open(), armed).context("preparing to supervise")
+    Supervisor::new(Console::open(), signals, armed, boot.loading).context("preparing to supervise")
 }
 
 fn run(boot: &mut Boot<'_>) -> Result<()> {

@@ -12,10 +12,11 @@ use rustix::mount::MountFlags;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 const SYSROOT: &str = "/sysroot";
+const MODULES: &str = "/modules";
 /// How long the root's disk may take to appear.
 const DISK_WAIT_MS: u64 = 30_000;
 /// How often it is looked for: what is waited for is a scan of milliseconds.
@@ -50,10 +51,7 @@ pub(crate) fn run() -> Result<Root> {
     mounts::mount_all(mounts::EARLY)?;
     let console = &Console::open();
     let root = root_hash(&files::read("/proc/cmdline").context("/proc/cmdline")?)?;
-    modules::load_all(console, Path::new("/modules"));
-    phases.done("initramfs modules");
-    let found = find(&root)?;
-    phases.done("disk");
+    let found = modules_and_disk(console, &root, &mut phases)?;
     open(&found, &root)?;
     console.say(&format!(
         "root: slot {}, {}",
@@ -69,6 +67,26 @@ pub(crate) fn run() -> Result<Root> {
         hash: root.to_string(),
         pid1_start_ms,
         phases,
+    })
+}
+
+/// Loads the modules for the disk, finds it, and meanwhile loads those for what
+/// is on it: checking and linking a module takes the kernel milliseconds.
+fn modules_and_disk(console: &Console, root: &RootHash, phases: &mut Phases) -> Result<Found> {
+    let load = |list| modules::load_list(console, Path::new(MODULES), list);
+    thread::scope(|scope| {
+        let beside = thread::Builder::new().spawn_scoped(scope, || load(modules::FOR_ROOT));
+        load(modules::FOR_DISK);
+        phases.done("initramfs modules");
+        let found = find(root);
+        phases.done("disk");
+        match beside {
+            // One that panicked has ended PID 1 with it.
+            Ok(beside) => drop(beside.join()),
+            Err(_) => load(modules::FOR_ROOT),
+        }
+        phases.done("root's modules");
+        found
     })
 }
 

@@ -5,8 +5,6 @@ use crate::{files, modules};
 use orlop_sys::watchdog::Watchdog;
 use std::path::{Path, PathBuf};
 
-/// Where the root keeps its modules.
-pub(crate) const MODULES: &str = "/usr/lib/orlop/modules";
 /// How long the device waits for food when the command line has no
 /// `orlop.watchdog=SECONDS`.
 const TIMEOUT_S: u32 = 30;
@@ -28,7 +26,7 @@ pub(crate) fn arm(console: &Console) -> Option<Armed> {
     };
     let mut opened = open(&devices(class, false));
     if opened.is_none() {
-        if let Err(error) = modules::load(Path::new(MODULES), modules::SOFTDOG) {
+        if let Err(error) = modules::load(Path::new(modules::DIRECTORY), modules::SOFTDOG) {
             console.say(&format!("module {}: {error}", modules::SOFTDOG));
         }
         opened = open(&devices(class, true));

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use thiserror::Error;
 
 use super::modinfo::{ModInfo, normal};
@@ -27,6 +28,21 @@ pub struct Module {
     pub name: String,
     /// The `.ko` file.
     pub file: PathBuf,
+}
+
+impl Module {
+    /// What the file is called in an image.
+    pub fn file_name(&self) -> String {
+        format!("{}.ko", self.name)
+    }
+
+    /// The file's content.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read(&self) -> anyhow::Result<Vec<u8>> {
+        fs::read(&self.file).with_context(|| format!("reading {}", self.file.display()))
+    }
 }
 
 /// Why modules could not be picked.

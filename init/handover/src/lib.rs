@@ -10,7 +10,8 @@
 //! PID 1   -> manager  Welcome{kept}            how many Kept follow
 //! PID 1   -> manager  Kept{key, names} + fds   once for each kept key
 //! PID 1   -> manager  Exit{..}                 once for each unacknowledged exit
-//! PID 1   -> manager  Ready                    all of the past has been told
+//! PID 1   -> manager  Ready                    all of the past has been told, and
+//!                                              the manager's modules are loaded
 //! manager -> PID 1    Running                  the backoff starts over
 //! ```
 //!

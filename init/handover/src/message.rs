@@ -25,7 +25,8 @@ pub enum FromInit {
         /// A name for each descriptor.
         names: Vec<String>,
     },
-    /// Everything that was kept or unacknowledged has been told.
+    /// Everything that was kept or unacknowledged has been told, and the kernel
+    /// modules that the manager needs are loaded.
     Ready,
     /// A child of PID 1 ended. Told again to each new manager until it is
     /// acknowledged with [`ToInit::Ack`].

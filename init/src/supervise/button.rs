@@ -19,8 +19,8 @@ const MAX_DEVICES: usize = 16;
 /// The most events read of a device in one turn.
 const MAX_A_TURN: usize = 64;
 
-/// Every device that has a power key.
-#[derive(Debug)]
+/// Every device that has a power key; at first none.
+#[derive(Debug, Default)]
 pub(super) struct Buttons {
     devices: Vec<OwnedFd>,
 }

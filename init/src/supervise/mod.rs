@@ -17,6 +17,7 @@ mod reaper;
 mod talk;
 
 use crate::console::Console;
+use crate::modules::{Loaded, Loading};
 use crate::{clock, power, process};
 use button::Buttons;
 use ending::Ending;
@@ -43,6 +44,10 @@ pub(crate) struct Supervisor {
     console: Console,
     watchdog: Option<Watchdog>,
     signals: OwnedFd,
+    /// Until all modules are loaded.
+    loading: Option<Loading>,
+    /// The modules that the manager needs are loaded.
+    equipped: bool,
     buttons: Buttons,
     output: Output,
     link: Option<InitEnd>,
@@ -54,16 +59,29 @@ pub(crate) struct Supervisor {
     ending: Option<Ending>,
 }
 
+/// Has the signals that PID 1 acts on wait for it, in this thread and in those
+/// that it starts from now on.
+pub(crate) fn block_signals() -> io::Result<OwnedFd> {
+    let signals = [Signal::CHILD, Signal::INT, Signal::TERM, Signal::POWER];
+    Ok(signals::open(&signals.map(Signal::as_raw))?)
+}
+
 impl Supervisor {
     /// The last thing that may fail.
-    pub(crate) fn new(console: Console, watchdog: Option<Watchdog>) -> io::Result<Self> {
-        let signals = [Signal::CHILD, Signal::INT, Signal::TERM, Signal::POWER];
+    pub(crate) fn new(
+        console: Console,
+        signals: OwnedFd,
+        watchdog: Option<Watchdog>,
+        loading: Option<Loading>,
+    ) -> io::Result<Self> {
         let now_ms = clock::now_ms();
         Ok(Self {
             console,
             watchdog,
-            signals: signals::open(&signals.map(Signal::as_raw))?,
-            buttons: Buttons::find(Path::new("/sys/class/input"), Path::new("/dev/input")),
+            signals,
+            equipped: loading.is_none(),
+            loading,
+            buttons: Buttons::default(),
             output: Output::new()?,
             link: None,
             outbox: Outbox::default(),
@@ -82,6 +100,7 @@ impl Supervisor {
     pub(crate) fn run(mut self) -> ! {
         loop {
             self.take_signals();
+            self.take_modules();
             self.output.relay(&self.console);
             self.hear();
             let more = self.reap();
@@ -108,6 +127,23 @@ impl Supervisor {
         }
     }
 
+    /// Goes on with what waits for modules.
+    fn take_modules(&mut self) {
+        let Some(loaded) = self.loading.as_ref().and_then(Loading::news) else {
+            return;
+        };
+        if !self.equipped {
+            self.equipped = true;
+            if self.link.is_some() {
+                self.outbox.ready();
+            }
+        }
+        if loaded == Loaded::All {
+            self.loading = None;
+            self.buttons = Buttons::find(Path::new("/sys/class/input"), Path::new("/dev/input"));
+        }
+    }
+
     /// Starts the manager when it is time to.
     fn keep_manager(&mut self) {
         let now_ms = clock::now_ms();
@@ -123,6 +159,9 @@ impl Supervisor {
             Ok((ours, pid)) => {
                 self.link = Some(ours);
                 self.outbox.greet(&self.kept, &self.exits);
+                if self.equipped {
+                    self.outbox.ready();
+                }
                 if let Some(Ending::Containers { longest_ms, .. }) = self.ending {
                     self.outbox
                         .stop_containers(longest_ms.saturating_sub(now_ms));
@@ -269,6 +308,9 @@ impl Supervisor {
         ];
         let buttons = self.buttons.devices();
         fds.extend(buttons.map(|device| PollFd::new(device, PollFlags::IN)));
+        if let Some(loading) = &self.loading {
+            fds.push(PollFd::new(loading, PollFlags::IN));
+        }
         if let Some(link) = &self.link {
             fds.push(PollFd::from_borrowed_fd(
                 link.as_fd(),

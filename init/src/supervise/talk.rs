@@ -31,13 +31,17 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Tells a new manager everything of the past.
+    /// Tells a new manager everything of the past, up to [`Outbox::ready`].
     pub(super) fn greet(&mut self, kept: &Kept, exits: &Exits) {
         self.queue.clear();
         self.plain(FromInit::Welcome { kept: kept.len() });
         self.queue.extend(kept.keys().cloned().map(Say::Kept));
         self.queue
             .extend(exits.iter().map(|exit| Say::Plain(exit.message())));
+    }
+
+    /// Tells a greeted manager that the kernel has what it needs, too.
+    pub(super) fn ready(&mut self) {
         self.plain(FromInit::Ready);
     }
 
@@ -218,6 +222,7 @@ mod tests {
         }
         let mut outbox = Outbox::default();
         outbox.greet(&kept, &exits);
+        outbox.ready();
         outbox.ask(1);
         outbox.ask(2);
         kept.forget("gone");
