@@ -1,6 +1,7 @@
 //! The host as a whole: its configuration, what PID 1 found, what it is called.
 
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use orlop_control::types::{BootPhase, HostStatus, MAKE_ROOM, UplinkStatus};
@@ -10,6 +11,7 @@ use orlop_unit::{ClientCa, Host as HostToml, MAX_FILE_BYTES};
 use crate::durable::read_bounded;
 use crate::net::Network;
 use crate::paths::Paths;
+use crate::ways_in::WaysIn;
 
 /// What is known of the host.
 #[derive(Debug, Clone)]
@@ -24,8 +26,7 @@ pub struct Host {
     machine_id: String,
     kernel: String,
     state_dir: std::path::PathBuf,
-    /// The fingerprint of the API's certificate, when it listens on the network.
-    pub fingerprint: Option<String>,
+    ways_in: Arc<OnceLock<WaysIn>>,
     /// What an operator should know.
     pub warnings: Vec<String>,
 }
@@ -75,7 +76,7 @@ impl Host {
             machine_id: line(&paths.machine_id()),
             kernel: line(Path::new("/proc/sys/kernel/osrelease")),
             state_dir: paths.state(),
-            fingerprint: None,
+            ways_in: Arc::default(),
             warnings,
         })
     }
@@ -89,6 +90,12 @@ impl Host {
         Ok(rustix::system::sethostname(
             self.config.hostname().as_bytes(),
         )?)
+    }
+
+    /// The ways in are open: this and every clone know what came of it.
+    pub fn opened(&self, ways_in: WaysIn) {
+        // Only the first time counts, and there is no second.
+        let _ = self.ways_in.set(ways_in);
     }
 
     /// The version of the host image.
@@ -123,6 +130,8 @@ impl Host {
         let memory = memory(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default());
         let (phases, boot) = (phases(self.boot.as_ref()), self.boot.as_ref());
         let mut warnings = self.warnings.clone();
+        let ways_in = self.ways_in.get();
+        warnings.extend(ways_in.iter().flat_map(|ways| ways.warnings.clone()));
         warnings.extend(uplink.problem.clone());
         warnings.extend(room_warning(state_size, state_free));
         let tmpfs = boot.is_some_and(|boot| boot.state == StateHealth::Tmpfs);
@@ -147,7 +156,7 @@ impl Host {
             uplinks: uplinks(&uplink),
             machine_id: self.machine_id.clone(),
             boot_id: self.boot_id.clone(),
-            fingerprint: self.fingerprint.clone(),
+            fingerprint: ways_in.and_then(|ways| ways.fingerprint.clone()),
             warnings,
             pid1_start_ms: boot.map_or(0, |boot| boot.pid1_start_ms),
             manager_start_ms: boot.map_or(0, |boot| boot.manager_exec_ms),

@@ -23,3 +23,4 @@ pub mod run;
 #[cfg(test)]
 mod skipped;
 pub mod unit_dirs;
+pub mod ways_in;

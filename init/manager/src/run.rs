@@ -1,15 +1,12 @@
 //! Brings the manager's parts together.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
-use orlop_control::types::Role;
 use orlop_handover::{FD_VARIABLE, ManagerEnd};
+use tokio::sync::oneshot;
 
-use crate::api::ApiConfig;
 use crate::container::runtime::Runtime;
 use crate::container::{Tools, ids, image};
 use crate::core::owner::{Owner, Queues};
@@ -18,6 +15,7 @@ use crate::handle::Handle;
 use crate::host::Host;
 use crate::net::Network;
 use crate::paths::Paths;
+use crate::ways_in;
 
 /// How the manager is started. Only tests give options.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -101,14 +99,17 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
         )?)),
         paths: Arc::new(paths),
     };
+    let (begun, begins) = oneshot::channel();
     let queues = Queues {
         requests,
         to_init,
         from_init,
         changes,
         events: handle.event_sender(),
+        begun,
     };
-    interfaces(&handle, &tools, &mut host).await;
+    ways_in::buses(&handle, &tools, &mut host);
+    tokio::spawn(ways_in::open(handle, tools.clone(), host.clone(), begins));
     Owner::run(tools, host, past, queues).await
 }
 
@@ -122,65 +123,4 @@ async fn start_network(host: &mut Host, paths: &Paths) -> anyhow::Result<Arc<Net
         .await
         .context("the network cannot be brought up")?;
     Ok(Arc::new(network))
-}
-
-/// Opens the ways in. What stands in the way of one is a warning: containers
-/// run without them.
-async fn interfaces(handle: &Handle, tools: &Tools, host: &mut Host) {
-    let paths = &tools.paths;
-    let config = ApiConfig {
-        unix_path: paths.api_socket(),
-        listen: host.config.api.listen,
-        client_ca_pem: host.client_ca(),
-        state_dir: paths.state(),
-        host_name: host.config.hostname().to_owned(),
-    };
-    let mut port = None;
-    match crate::api::serve(handle.clone(), config).await {
-        Ok(server) => {
-            port = server.address.map(|address| address.port());
-            let problem = server.problem.as_ref();
-            host.warnings.extend(problem.map(ToString::to_string));
-            tokio::spawn(server.run());
-        }
-        Err(error) => host.warnings.push(error.to_string()),
-    }
-    if let Some(network) = &tools.network
-        && let Err(error) = network.set_api_port(port).await
-    {
-        host.warnings
-            .push(format!("the API's port cannot be opened: {error}"));
-    }
-    host.fingerprint = crate::api::Identity::fingerprint_in(&paths.state())
-        .map(|fingerprint| fingerprint.to_string())
-        .filter(|_| port.is_some());
-    serve_bus(handle, &paths.bus_socket(), 0o600, Role::Admin, host);
-    for role in [Role::Reader, Role::Operator, Role::Admin] {
-        let socket = paths.bus_dir(role.as_str()).join("bus.sock");
-        // The users of a container's namespace are others to the host.
-        serve_bus(handle, &socket, 0o666, role, host);
-    }
-    // The sockets in there are open to all who reach them: containers, by their
-    // mounts, and root.
-    let bus = paths.run().join("bus");
-    if let Err(error) = std::fs::set_permissions(bus, Permissions::from_mode(0o700)) {
-        host.warnings
-            .push(format!("the bus cannot be closed to others: {error}"));
-    }
-    let screen = host.config.console.screen;
-    let console = paths.console();
-    let handle = handle.clone();
-    tokio::spawn(async move { crate::console::show(handle, &console, screen, port).await });
-}
-
-fn serve_bus(handle: &Handle, socket: &Path, mode: u32, role: Role, host: &mut Host) {
-    let made = socket.parent().map_or(Ok(()), std::fs::create_dir_all);
-    match made.and_then(|()| crate::bus::serve(handle.clone(), socket, mode, role)) {
-        Ok(serve) => {
-            tokio::spawn(serve);
-        }
-        Err(error) => host
-            .warnings
-            .push(format!("no bus at {}: {error}", socket.display())),
-    }
 }

@@ -87,6 +87,8 @@ pub struct Queues {
     pub changes: mpsc::Receiver<()>,
     /// What happens, for the interfaces.
     pub events: broadcast::Sender<Happened>,
+    /// Told once the first containers are being made.
+    pub begun: oneshot::Sender<()>,
 }
 
 /// The owner.
@@ -135,6 +137,7 @@ impl Owner {
             mut from_init,
             mut changes,
             events,
+            begun,
         } = queues;
         let (reports, mut reported) = mpsc::channel(REPORTS_MAX);
         let removed = Removed::open(tools.paths.removed())?;
@@ -156,6 +159,9 @@ impl Owner {
             stopping: None,
         };
         owner.recover(past);
+        owner.settle();
+        // Who has stopped waiting for it needs it no more.
+        let _ = begun.send(());
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
