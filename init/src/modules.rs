@@ -27,6 +27,8 @@ pub(crate) const FOR_BOOT: &str = "boot.order";
 const FOR_MANAGER: &str = "manager.order";
 /// The list that nobody waits for.
 const FOR_NOBODY: &str = "rest.order";
+/// The lowest priority of a thread.
+const IDLEST: i32 = 19;
 /// The most modules in one list.
 const MAX_MODULES: usize = 512;
 /// Loaded only when the machine has no watchdog of its own.
@@ -130,6 +132,9 @@ fn load_rest(teller: &OwnedFd) {
     console.log("orlop-init", "the manager's modules are loaded");
     // Nobody is told when this fails, but then comes the end.
     let _ = rustix::io::write(teller, &[1]);
+    // The rest only takes processor time that the first containers leave. Linux
+    // sets this of the calling thread alone.
+    let _ = rustix::process::setpriority_process(None, IDLEST);
     load_list(&console, directory, FOR_NOBODY);
     if let Err(error) = mounts::mount_all(mounts::LATE) {
         console.say(&format!("{error:#}"));

@@ -78,6 +78,9 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
     let (mut to_init, mut from_init) = crate::init_link::serve(link)?;
     let mut host = Host::read(&paths)?;
     let past = Past::take_over(&paths, &host.boot_id, &mut to_init, &mut from_init).await?;
+    let runtime = options.runtime.unwrap_or_else(|| paths.runtime());
+    let runtime = Runtime::new(runtime, paths.runtime_root());
+    runtime.read_ahead();
     let network = match options.no_network {
         true => None,
         false => Some(start_network(&mut host, &paths).await?),
@@ -89,9 +92,8 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
         host.warnings
             .push(format!("leftovers of an image load stay: {error}"));
     }
-    let runtime = options.runtime.unwrap_or_else(|| paths.runtime());
     let tools = Tools {
-        runtime: Runtime::new(runtime, paths.runtime_root()),
+        runtime,
         network,
         images,
         ranges: Arc::new(Mutex::new(ids::Ranges::open(

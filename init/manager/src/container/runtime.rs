@@ -70,6 +70,22 @@ impl Runtime {
         }
     }
 
+    /// Has the kernel read the program, while other things go on: each page of it
+    /// is verified, for which the first container would wait.
+    pub fn read_ahead(&self) {
+        let binary = self.binary.clone();
+        tokio::task::spawn_blocking(move || {
+            let read = File::open(&binary).and_then(|mut file| {
+                let pages = &mut std::io::sink();
+                std::io::copy(&mut file, pages)
+            });
+            if let Err(error) = read {
+                // Whoever runs it will say so again, and to whom it matters.
+                tracing::debug!("{}: {error}", binary.display());
+            }
+        });
+    }
+
     /// The lock of the container whose directory is `dir`, held until every
     /// process that has it is gone. Waits for calls that a killed manager left,
     /// but not for ever.
