@@ -6,6 +6,7 @@ use std::sync::Arc;
 use orlop_control::types::{ApiError, ImageInfo};
 use orlop_images::source::{Options, Source, host_architecture};
 use orlop_images::store::{Store, StoredImage};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::durable::no_room;
 use crate::paths::Paths;
@@ -17,6 +18,14 @@ pub struct Images {
     baked: Arc<Store>,
     loaded: Arc<Store>,
     spool: PathBuf,
+    turns: Arc<Semaphore>,
+}
+
+/// The sole right to change which image a name means, and to delete images by
+/// that.
+#[derive(Debug)]
+pub struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Images {
@@ -27,7 +36,25 @@ impl Images {
             baked: Arc::new(Store::open(baked)),
             loaded: Arc::new(Store::open(loaded)),
             spool: paths.state().join("spool"),
+            turns: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// Waits for the turn to load images, one archive after the other. It lasts
+    /// until the images that lost their name to those are deleted. That bounds
+    /// the memory of loads, too.
+    pub async fn turn(&self) -> Turn {
+        // It is never closed.
+        let permit = Arc::clone(&self.turns).acquire_owned().await.ok();
+        Turn { _permit: permit }
+    }
+
+    /// The turn, if it is nobody's.
+    pub fn turn_now(&self) -> Option<Turn> {
+        let permit = Arc::clone(&self.turns).try_acquire_owned().ok()?;
+        Some(Turn {
+            _permit: Some(permit),
+        })
     }
 
     /// Takes away what interrupted loads left.
@@ -161,5 +188,22 @@ mod tests {
             assert!(error.message.contains("state partition"), "{error}");
             assert!(error.help.unwrap().contains("orlop rm"));
         }
+    }
+
+    #[tokio::test]
+    async fn one_load_at_a_time_until_it_is_collected() {
+        let root = tempfile::tempdir().unwrap();
+        let images = Images::new(&Paths::below(root.path()));
+        let first = images.turn_now().unwrap();
+        assert!(images.clone().turn_now().is_none());
+        let waiting = tokio::spawn({
+            let images = images.clone();
+            async move { images.turn().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        drop(waiting.await.unwrap());
+        assert!(images.turn_now().is_some());
     }
 }

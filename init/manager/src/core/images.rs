@@ -8,6 +8,7 @@ use orlop_control::types::{ApiError, EventKind, ImageInfo};
 
 use super::owner::{Owner, Report};
 use super::state::{Event, State};
+use crate::container::image::Turn;
 use crate::handle::Reply;
 
 impl Owner {
@@ -34,11 +35,15 @@ impl Owner {
     pub(super) fn load_image(&self, archive: PathBuf, reply: Reply<Vec<ImageInfo>>) {
         let (images, reports) = (self.tools.images.clone(), self.reports.clone());
         tokio::spawn(async move {
+            let turn = images.turn().await;
             let work = images.clone();
-            let loaded = tokio::task::spawn_blocking(move || work.load(&archive)).await;
-            let answer = match loaded {
-                Ok(Ok(references)) => {
-                    let _ = reports.send(Report::Loaded(references.clone())).await;
+            // The turn goes with the work: it may last longer than this task.
+            let loaded =
+                tokio::task::spawn_blocking(move || work.load(&archive).map(|all| (all, turn)));
+            let answer = match loaded.await {
+                Ok(Ok((references, turn))) => {
+                    let report = Report::Loaded(references.clone(), turn);
+                    let _ = reports.send(report).await;
                     images.list(|_| Vec::new()).map(|mut all| {
                         all.retain(|image| references.contains(&image.reference));
                         all
@@ -52,11 +57,11 @@ impl Owner {
     }
 
     /// Takes note of images that were loaded just now.
-    pub(super) fn loaded(&mut self, references: Vec<String>) {
+    pub(super) fn loaded(&mut self, references: Vec<String>, turn: Turn) {
         for reference in references {
             self.tell(EventKind::ImageLoaded { reference });
         }
-        self.collect_images();
+        self.collect_images(turn);
         let waits = |state: &State| {
             matches!(
                 state,
@@ -69,8 +74,10 @@ impl Owner {
     }
 
     /// Deletes images that lost their name to a later one of the same, except
-    /// those that containers run from.
-    pub(super) fn collect_images(&self) {
+    /// those that containers run from. Until that is done no name may change
+    /// its image: a container that is begun meanwhile runs from an image that
+    /// has its name now.
+    pub(super) fn collect_images(&self, turn: Turn) {
         let containers = self.units.values().filter_map(|e| e.container.as_ref());
         let in_use: BTreeSet<String> = containers.map(|c| c.image_id.clone()).collect();
         // The image of one that is being made is not known yet. It will be the
@@ -83,6 +90,7 @@ impl Owner {
             if let Err(error) = images.collect(|id| in_use.contains(id)) {
                 tracing::warn!("images that nobody can use stay: {error}");
             }
+            drop(turn);
         });
     }
 }

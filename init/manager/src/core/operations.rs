@@ -121,7 +121,7 @@ impl Owner {
             Report::Health(unit, id, health, said) => self.health(&unit, &id, health, said),
             Report::Applied(result, report, reply) => self.applied(result, report, reply),
             Report::Finished(result) => self.finished_apply(&result),
-            Report::Loaded(references) => self.loaded(references),
+            Report::Loaded(references, turn) => self.loaded(references, turn),
         }
     }
 

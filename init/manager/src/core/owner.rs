@@ -25,6 +25,7 @@ use super::state::{Action, Event, State, step};
 use super::stopping::Stopping;
 use super::strangers::Strangers;
 use crate::container::Tools;
+use crate::container::image::Turn;
 use crate::container::runtime::Found;
 use crate::handle::{Reply, Request};
 use crate::host::Host;
@@ -66,7 +67,7 @@ pub(super) enum Report {
     /// What an apply left to do was tried again.
     Finished(std::io::Result<()>),
     /// An image came into the store.
-    Loaded(Vec<String>),
+    Loaded(Vec<String>, Turn),
 }
 
 /// How many reports may wait.

@@ -57,7 +57,10 @@ impl Owner {
         for exit in past.exits.into_iter().chain(on_record) {
             self.exited(exit);
         }
-        self.collect_images();
+        // The first to ask: nothing else of this manager has yet.
+        if let Some(turn) = self.tools.images.turn_now() {
+            self.collect_images(turn);
+        }
         self.init.say(ToInit::Running, Vec::new());
     }
 
