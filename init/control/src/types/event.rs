@@ -49,6 +49,14 @@ pub enum EventKind {
         /// How it ended.
         exit: LastExit,
     },
+    /// A unit's image name means another image than when it last began: what its
+    /// containers wrote outside of volumes, over the image before, is deleted.
+    UnitBeganAnew {
+        /// The unit's name.
+        unit: String,
+        /// The image's reference.
+        image: String,
+    },
     /// A unit is no longer declared.
     UnitRemoved {
         /// The unit's name.

@@ -82,7 +82,9 @@ impl Objects<'_> {
             }
             EventKind::UnitRemoved { unit } => self.remove(&unit).await,
             EventKind::Dropped { count: _ } => self.list().await,
-            EventKind::ImageLoaded { reference: _ } | EventKind::Shutdown { mode: _ } => Ok(()),
+            EventKind::UnitBeganAnew { unit: _, image: _ }
+            | EventKind::ImageLoaded { reference: _ }
+            | EventKind::Shutdown { mode: _ } => Ok(()),
         }
     }
 

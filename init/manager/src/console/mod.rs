@@ -104,6 +104,9 @@ fn line(event: &Event) -> Option<String> {
             (None, Some(signal)) => format!("{unit}: killed by signal {signal}"),
             (None, None) => format!("{unit}: ended unseen"),
         }),
+        EventKind::UnitBeganAnew { unit, image } => Some(format!(
+            "{unit}: {image} is another image; what {unit} wrote outside of volumes is deleted"
+        )),
         EventKind::UnitRemoved { unit } => Some(format!("{unit}: removed")),
         EventKind::ImageLoaded { reference } => Some(format!("image {reference} loaded")),
         EventKind::Shutdown { mode: _ } => Some("going down".to_owned()),

@@ -55,6 +55,8 @@ pub struct Prepared {
     pub stop_signal: Option<String>,
     /// The id of its image.
     pub image_id: String,
+    /// The unit wrote something over another image, and that is deleted.
+    pub began_anew: bool,
     lock: OwnedFd,
     dir: PathBuf,
 }
@@ -122,9 +124,10 @@ impl Tools {
         let missing = mount_points(unit, &binds, &image.rootfs);
         let upper = self.paths.upper_dir(name);
         let upper = (!unit.container.read_only).then_some(upper.as_path());
-        if let Some(upper) = upper {
-            fresh_upper(upper, &image.id)?;
-        }
+        let began_anew = match upper {
+            Some(upper) => fresh_upper(upper, &image.id)?,
+            None => false,
+        };
         rootfs::mount(dir, &image.rootfs, &map, base, upper, &missing)?;
         let spec = config::build(&config::Inputs {
             unit,
@@ -144,6 +147,7 @@ impl Tools {
             fifos,
             stop_signal: image_config.and_then(|config| config.stop_signal().clone()),
             image_id: image.id,
+            began_anew,
             lock,
             dir: dir.to_owned(),
         })
@@ -290,19 +294,36 @@ impl Tools {
 
 /// What a unit wrote belongs to the image that it wrote over. Only a mark that
 /// says so, or none at all, is a reason to delete it: a disk that cannot be
-/// read just now is not.
-fn fresh_upper(dir: &Path, image: &str) -> Result<()> {
+/// read just now is not. Returns whether something that it wrote is deleted.
+fn fresh_upper(dir: &Path, image: &str) -> Result<bool> {
+    renew(dir, image, |dir| std::fs::remove_dir_all(dir))
+}
+
+fn renew(dir: &Path, image: &str, remove: impl Fn(&Path) -> Result<()>) -> Result<bool> {
     let mark = dir.join("image");
     match std::fs::read(&mark) {
-        Ok(of) if of == image.as_bytes() => return Ok(()),
+        Ok(of) if of == image.as_bytes() => return Ok(false),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        Ok(_) | Err(_) => {}
+        // Gone for good before anything else is: the power may go, and one half
+        // of the files must never pass for what was written over that image.
+        Ok(_) => {
+            std::fs::remove_file(&mark)?;
+            crate::durable::sync_dir(dir)?;
+        }
+        Err(_) => {}
+    }
+    let written = std::fs::read_dir(dir.join("upper"));
+    let lost = written.is_ok_and(|mut written| written.next().is_some());
+    if lost {
+        let dir = dir.display();
+        tracing::warn!("{dir} holds what was written over another image: it is deleted");
     }
     if dir.exists() {
-        std::fs::remove_dir_all(dir)?;
+        remove(dir)?;
     }
     std::fs::create_dir_all(dir)?;
-    crate::durable::replace(&mark, image.as_bytes(), true)
+    crate::durable::replace(&mark, image.as_bytes(), true)?;
+    Ok(lost)
 }
 
 /// The mount points that the image lacks; `true` for directories.
@@ -342,9 +363,22 @@ mod tests {
         std::fs::remove_dir(&mark).unwrap();
         fresh_upper(&dir, "one").unwrap();
         assert!(!file.exists());
-        std::fs::write(&file, "written").unwrap();
-        fresh_upper(&dir, "two").unwrap();
-        assert!(!file.exists());
+        std::fs::create_dir(dir.join("upper")).unwrap();
+        assert!(!fresh_upper(&dir, "one").unwrap());
+        std::fs::write(dir.join("upper/file"), "written").unwrap();
+        assert!(!fresh_upper(&dir, "one").unwrap());
+        assert!(fresh_upper(&dir, "two").unwrap(), "it is told");
         assert_eq!(std::fs::read_to_string(&mark).unwrap(), "two");
+        assert!(!fresh_upper(&dir, "three").unwrap(), "there was nothing");
+    }
+
+    #[test]
+    fn files_that_are_half_deleted_have_no_mark() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("upper");
+        fresh_upper(&dir, "one").unwrap();
+        let half_way = |_: &Path| Err(Error::other("the power is gone"));
+        assert!(renew(&dir, "two", half_way).is_err());
+        assert!(!dir.join("image").exists());
     }
 }

@@ -80,6 +80,9 @@ impl Owner {
     /// Takes what an operation reports.
     pub(super) fn take(&mut self, report: Report) {
         match report {
+            Report::BeganAnew { unit, image } => {
+                self.tell(EventKind::UnitBeganAnew { unit, image })
+            }
             Report::Output(unit, id, fifos, reply) => self.keep(unit, id, fifos, reply),
             Report::Created {
                 unit,
@@ -401,6 +404,11 @@ async fn start(
         .map_err(words)?;
     let gone = "the manager is going down";
     let name = unit.name.as_str().to_owned();
+    if prepared.began_anew {
+        let (unit, image) = (name.clone(), unit.container.image.as_str().to_owned());
+        let report = Report::BeganAnew { unit, image };
+        reports.send(report).await.map_err(|_| gone)?;
+    }
     let copies = [0, 1].map(|which: usize| prepared.fifos[which].try_clone());
     let [stdout, stderr] = copies;
     let fifos = [stdout.map_err(words)?, stderr.map_err(words)?];

@@ -34,6 +34,8 @@ use crate::init_link::{Incoming, Outbox};
 /// What operations report.
 #[derive(Debug)]
 pub(super) enum Report {
+    /// What a unit wrote went with the image that it wrote it over.
+    BeganAnew { unit: String, image: String },
     /// A container's output is there: have it kept and collected.
     Output(
         String,
