@@ -22,7 +22,7 @@ use super::files::Files;
 use super::past::Past;
 use super::record::{self, Record};
 use super::state::{Action, Event, State, step};
-use super::stopping::Stopping;
+use super::stopping::{Asked, Stopping};
 use super::strangers::Strangers;
 use crate::container::Tools;
 use crate::container::image::Turn;
@@ -121,6 +121,8 @@ pub struct Owner {
     pub(super) dir_warnings: Vec<String>,
     /// The host goes down.
     pub(super) stopping: Option<Stopping>,
+    /// A shutdown that was asked for.
+    pub(super) asked: Asked,
 }
 
 /// A container whose output PID 1 is asked to keep.
@@ -160,6 +162,7 @@ impl Owner {
             unreadable: None,
             dir_warnings: Vec::new(),
             stopping: None,
+            asked: Asked::default(),
         };
         owner.recover(past);
         owner.settle();
@@ -337,9 +340,7 @@ impl Owner {
             }),
             FromInit::KeptOk { key } => self.kept_answer(&key, Ok(())),
             FromInit::KeepRefused { key, reason } => self.kept_answer(&key, Err(reason)),
-            FromInit::StopContainers { deadline_ms } => {
-                self.stopping = Some(Stopping::within(deadline_ms));
-            }
+            FromInit::StopContainers { deadline_ms } => self.stop_containers(deadline_ms),
             // Only said before Ready, to whoever takes over.
             FromInit::Kept { key: _, names: _ }
             | FromInit::Welcome { kept: _ }

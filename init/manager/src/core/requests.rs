@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orlop_control::types::{
-    ApiError, Desired, EventKind, LastExit, ShutdownMode, UnitCounts, UnitState, UnitStatus,
-};
-use orlop_handover::ToInit;
+use orlop_control::types::{ApiError, Desired, LastExit, UnitCounts, UnitState, UnitStatus};
 
 use super::entry::{Entry, diagnostic, last_exit};
 use super::owner::{Owner, now_ms};
@@ -62,10 +59,7 @@ impl Owner {
             Request::Exits(name, reply) => {
                 let _ = reply.send(self.exits(&name));
             }
-            Request::Shutdown(mode, reply) => {
-                self.shutdown(mode);
-                let _ = reply.send(Ok(()));
-            }
+            Request::Shutdown(mode, reply) => self.shutdown(mode, reply),
         }
     }
 
@@ -238,15 +232,6 @@ impl Owner {
         let exits = super::exits::load(&self.tools.paths.exits(), name)
             .map_err(|error| ApiError::internal(error.to_string()))?;
         Ok(exits.iter().map(last_exit).collect())
-    }
-
-    fn shutdown(&mut self, mode: ShutdownMode) {
-        self.tell(EventKind::Shutdown { mode });
-        let mode = match mode {
-            ShutdownMode::Reboot => orlop_handover::ShutdownMode::Reboot,
-            ShutdownMode::PowerOff => orlop_handover::ShutdownMode::PowerOff,
-        };
-        self.init.say(ToInit::Shutdown { mode }, Vec::new());
     }
 }
 

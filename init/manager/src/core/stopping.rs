@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use orlop_control::types::{ApiError, EventKind, ShutdownMode};
 use orlop_handover::ToInit;
 
 use super::owner::{Owner, now_ms};
 use super::state::{Event, Policy};
+use crate::handle::Reply;
 
 /// What one stop may take beyond its timeout, in milliseconds: the kill, and
 /// giving back what the container held.
@@ -44,7 +46,63 @@ impl Stopping {
     }
 }
 
+/// The shutdown that was asked for here, and who waits for PID 1 to begin it.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    mode: Option<ShutdownMode>,
+    waiting: Vec<Reply<()>>,
+}
+
+impl Asked {
+    /// Takes note of a request; `begun` says that the host goes down already.
+    /// True when PID 1 is to be told.
+    fn ask(&mut self, mode: ShutdownMode, begun: bool, reply: Reply<()>) -> bool {
+        let answer = match self.mode {
+            None if !begun => {
+                self.mode = Some(mode);
+                self.waiting.push(reply);
+                return true;
+            }
+            Some(asked) if asked == mode && !begun => {
+                self.waiting.push(reply);
+                return false;
+            }
+            Some(asked) if asked == mode => Ok(()),
+            Some(_) | None => Err(ApiError::conflict("the host is going down already")
+                .with_help("it cannot be told to end otherwise now")),
+        };
+        let _ = reply.send(answer);
+        false
+    }
+
+    /// PID 1 has begun: the request outlives this manager from here on.
+    fn begun(&mut self) {
+        for reply in self.waiting.drain(..) {
+            let _ = reply.send(Ok(()));
+        }
+    }
+}
+
 impl Owner {
+    /// Has PID 1 shut the host down; answered once it has begun.
+    pub(super) fn shutdown(&mut self, mode: ShutdownMode, reply: Reply<()>) {
+        if !self.asked.ask(mode, self.stopping.is_some(), reply) {
+            return;
+        }
+        self.tell(EventKind::Shutdown { mode });
+        let mode = match mode {
+            ShutdownMode::Reboot => orlop_handover::ShutdownMode::Reboot,
+            ShutdownMode::PowerOff => orlop_handover::ShutdownMode::PowerOff,
+        };
+        self.init.say(ToInit::Shutdown { mode }, Vec::new());
+    }
+
+    /// PID 1 shuts the host down, whoever asked for that.
+    pub(super) fn stop_containers(&mut self, deadline_ms: u64) {
+        self.stopping = Some(Stopping::within(deadline_ms));
+        self.asked.begun();
+    }
+
     pub(super) fn settle_stopping(&mut self) {
         if self.stopping.as_ref().is_some_and(|s| !s.needs_told) {
             let stops = self.stops();
@@ -169,6 +227,32 @@ mod tests {
         ];
         assert_eq!(needs(fork), 520 + 2 * M);
         assert!(needs(&[("a", u64::MAX, &["b"]), ("b", 1, &["a"])]) > 0);
+    }
+
+    #[test]
+    fn a_shutdown_is_acknowledged_once_it_has_begun() {
+        use ShutdownMode::{PowerOff, Reboot};
+        let mut asked = Asked::default();
+        let ask = |asked: &mut Asked, mode, begun| {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            (asked.ask(mode, begun, reply), answer)
+        };
+        let (tell, mut first) = ask(&mut asked, Reboot, false);
+        assert!(tell && first.try_recv().is_err(), "it is not PID 1's yet");
+        let (tell, mut second) = ask(&mut asked, Reboot, false);
+        assert!(!tell && second.try_recv().is_err());
+        let (tell, mut other) = ask(&mut asked, PowerOff, false);
+        assert!(
+            !tell && other.try_recv().unwrap().is_err(),
+            "nor is it done"
+        );
+        asked.begun();
+        assert!(first.try_recv().unwrap().is_ok() && second.try_recv().unwrap().is_ok());
+        let (tell, mut later) = ask(&mut asked, Reboot, true);
+        assert!(!tell && later.try_recv().unwrap().is_ok());
+        // Begun by a button, or asked of a manager before.
+        let (tell, mut late) = ask(&mut Asked::default(), Reboot, true);
+        assert!(!tell && late.try_recv().unwrap().is_err());
     }
 
     #[test]

@@ -9,8 +9,10 @@ mod made;
 mod records;
 mod support;
 
+use std::time::Duration;
+
 use orlop_control::client::{ClientError, ExecFrame};
-use orlop_control::types::{ExecRequest, HealthState, LogStream, UnitState};
+use orlop_control::types::{ExecRequest, HealthState, LogStream, ShutdownMode, UnitState};
 use orlop_handover::{FromInit, ToInit};
 use support::{IMAGE, TestHost, alone, possible};
 
@@ -239,6 +241,32 @@ fn a_shutdown_takes_what_the_units_ask_for_but_ends_before_pid_1_gives_up() {
     };
     assert_eq!(heard(), [needs, ToInit::ContainersStopped]);
     assert_eq!(host.exit_codes("db"), [-1], "killed, and on record");
+}
+
+#[test]
+fn a_shutdown_that_pid_1_has_not_begun_is_not_acknowledged() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    let (run, client) = (&host.runtime, &host.client);
+    host.until("a manager", || run.block_on(client.status()).is_ok());
+    let reboot = ShutdownMode::Reboot;
+    let asked = run.block_on(async {
+        tokio::time::timeout(Duration::from_secs(1), client.shutdown(reboot)).await
+    });
+    assert!(asked.is_err(), "a kill would have it forgotten: {asked:?}");
+    let off = run.block_on(client.shutdown(ShutdownMode::PowerOff));
+    assert!(matches!(off, Err(ClientError::Api(error)) if error.status == 409));
+    let mode = orlop_handover::ShutdownMode::Reboot;
+    let heard = || host.heard.lock().unwrap().clone();
+    host.until("asked", || heard() == [ToInit::Shutdown { mode }]);
+    let deadline_ms = 13_000;
+    let stop = FromInit::StopContainers { deadline_ms };
+    host.tell.lock().unwrap().push(stop);
+    run.block_on(client.shutdown(reboot)).unwrap();
+    host.until("stopped", || heard().contains(&ToInit::ContainersStopped));
 }
 
 #[test]

@@ -355,8 +355,9 @@ impl Init {
                     needs_ms: _,
                     containers: _,
                 }
+                | ToInit::Shutdown { mode: _ }
                 | ToInit::ContainersStopped => self.heard.lock().unwrap().push(message),
-                ToInit::Pong { seq: _ } | ToInit::Shutdown { mode: _ } | ToInit::Running => {}
+                ToInit::Pong { seq: _ } | ToInit::Running => {}
             }
         }
     }
