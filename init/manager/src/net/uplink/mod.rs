@@ -13,7 +13,7 @@ mod resolv;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use orlop_unit::{Addressing, Cidr, Uplink};
@@ -91,6 +91,8 @@ struct Active {
     link: Link,
     client: Option<JoinHandle<()>>,
     lease: Option<Lease>,
+    /// When the lease was given.
+    leased_at: Instant,
     /// The lease is on the link.
     applied: bool,
     problem: Option<String>,
@@ -195,6 +197,7 @@ impl Uplinks {
                 link: link.clone(),
                 client: None,
                 lease: None,
+                leased_at: Instant::now(),
                 applied: false,
                 problem: None,
             }
@@ -223,6 +226,7 @@ impl Uplinks {
             // The lease stays until its time is over: cables are plugged back.
             Addressing::Dhcp => active.stop_client(),
         }
+        active.expire();
         if active.lease.is_some() && !active.applied {
             apply(&self.links, active, metric).await?;
         }
@@ -238,19 +242,23 @@ impl Uplinks {
             Report::Leased(lease) => {
                 info!(link, address = %lease.address.0, "uplink has a lease");
                 active.lease = Some(lease);
+                active.leased_at = Instant::now();
+                active.applied = false;
                 active.problem = None;
             }
             Report::Lapsed => {
                 warn!(link, "uplink's lease has lapsed");
                 active.lease = None;
+                active.applied = false;
                 active.problem = Some("the lease has lapsed".to_owned());
             }
+            // It says nothing of a lease that the link may have: that lasts for
+            // its time and no longer.
             Report::Problem(problem) => {
                 warn!(link, problem, "uplink has no lease yet");
                 active.problem = Some(problem);
             }
         }
-        active.applied = false;
     }
 
     async fn publish(&mut self) {
@@ -303,6 +311,22 @@ impl Uplinks {
 }
 
 impl Active {
+    /// Lets go of a lease whose time is over, as the kernel has of its address.
+    fn expire(&mut self) {
+        let age = self.leased_at.elapsed();
+        if self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.left(age).is_none())
+        {
+            warn!(link = %self.link.name, "uplink's lease has run out");
+            self.lease = None;
+            self.applied = false;
+            self.problem
+                .get_or_insert("the lease has run out".to_owned());
+        }
+    }
+
     fn stop_client(&mut self) {
         if let Some(client) = self.client.take() {
             client.abort();
@@ -313,6 +337,24 @@ impl Active {
 impl Drop for Active {
     fn drop(&mut self) {
         self.stop_client();
+    }
+}
+
+impl Lease {
+    /// What is left of it at that age; none once its time is over.
+    fn left(&self, age: Duration) -> Option<Lease> {
+        let lifetime_s = match self.lifetime_s {
+            // All ones: for ever (RFC 2131, 3.3).
+            None | Some(u32::MAX) => self.lifetime_s,
+            Some(lifetime_s) => {
+                let age_s = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+                Some(lifetime_s.checked_sub(age_s).filter(|left| *left > 0)?)
+            }
+        };
+        Some(Lease {
+            lifetime_s,
+            ..self.clone()
+        })
     }
 }
 
@@ -331,7 +373,8 @@ fn configured(address: Cidr, gateway: Option<Ipv4Addr>) -> Lease {
 /// Puts the lease on the link: the new address first, so that there is always
 /// one, then away with others, then the routes.
 async fn apply(links: &Links, active: &mut Active, metric: u32) -> Result<()> {
-    let Some(lease) = &active.lease else {
+    let age = active.leased_at.elapsed();
+    let Some(lease) = active.lease.as_ref().and_then(|lease| lease.left(age)) else {
         return Ok(());
     };
     let link = &active.link;
@@ -359,4 +402,34 @@ async fn apply(links: &Links, active: &mut Active, metric: u32) -> Result<()> {
     links.set_routes(link, &routes, protocol, metric).await?;
     active.applied = true;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_has_what_is_left_of_its_time() {
+        let configured = configured(
+            Cidr {
+                address: Ipv4Addr::new(192, 0, 2, 7),
+                prefix_len: 24,
+            },
+            None,
+        );
+        let left = |lifetime_s: Option<u32>, age_ms: u64| {
+            let lease = Lease {
+                lifetime_s,
+                ..configured.clone()
+            };
+            let left = lease.left(Duration::from_millis(age_ms));
+            left.map(|left| left.lifetime_s)
+        };
+        assert_eq!(left(None, u64::MAX), Some(None));
+        assert_eq!(left(Some(u32::MAX), u64::MAX), Some(Some(u32::MAX)));
+        assert_eq!(left(Some(120), 0), Some(Some(120)));
+        assert_eq!(left(Some(120), 61_000), Some(Some(59)));
+        assert_eq!(left(Some(120), 120_000), None);
+        assert_eq!(left(Some(120), u64::MAX), None);
+    }
 }
