@@ -152,6 +152,23 @@ fn a_dhcp_uplink() {
             "a lease ends: {addresses}"
         );
 
+        // A new manager, which hears no server at first.
+        drop(network);
+        drop(server);
+        let settings = world.settings_with(Addressing::Dhcp, Vec::new());
+        let network = Network::start_with(settings, &world.state_dir())
+            .await
+            .unwrap();
+        until(&network, "the link", |status| !status.links.is_empty()).await;
+        let status = network.uplink().borrow().clone();
+        assert_eq!(status.addresses, [address], "it has its time");
+        assert_eq!(status.dns.len(), 2, "names are asked for meanwhile");
+        let server = Dnsmasq::start(&world, "192.0.2.77").unwrap();
+        until(&network, "a lease again", |status| {
+            status.gateway == Some(NEIGHBOUR) && status.dns.len() == 2
+        })
+        .await;
+
         // Unplugged, and plugged in where there are other addresses.
         world.neighbour.command("ip link set n0 down");
         until(&network, "unplugged", |status| status.problem.is_some()).await;

@@ -109,6 +109,9 @@ struct Uplinks {
     /// What the last look at the links could not do.
     problem: Option<String>,
     resolv_conf: Option<String>,
+    /// The name servers that the manager before had by DHCP. They hold until
+    /// there is a lease, or none any more: containers ask on meanwhile.
+    inherited: Vec<IpAddr>,
 }
 
 /// Starts the task. It runs until it is aborted; its state lasts only as long.
@@ -126,6 +129,10 @@ pub(super) fn start(
     tokio::spawn(connection);
     let (reports, inbox) = mpsc::channel(REPORTS);
     let (status, watched) = watch::channel(UplinkStatus::default());
+    let inherited = match config.uplink.addressing {
+        Addressing::Dhcp => resolv::read(&config.resolv_conf),
+        Addressing::Static { .. } => Vec::new(),
+    };
     let uplinks = Uplinks {
         config,
         subnet,
@@ -136,6 +143,7 @@ pub(super) fn start(
         status,
         problem: None,
         resolv_conf: None,
+        inherited,
     };
     Ok((
         watched,
@@ -245,12 +253,14 @@ impl Uplinks {
                 active.leased_at = Instant::now();
                 active.applied = false;
                 active.problem = None;
+                self.inherited.clear();
             }
             Report::Lapsed => {
                 warn!(link, "uplink's lease has lapsed");
                 active.lease = None;
                 active.applied = false;
                 active.problem = Some("the lease has lapsed".to_owned());
+                self.inherited.clear();
             }
             // It says nothing of a lease that the link may have: that lasts for
             // its time and no longer.
@@ -288,6 +298,9 @@ impl Uplinks {
             } else if let Some(problem) = &active.problem {
                 problems.push(format!("link {name}: {problem}"));
             }
+        }
+        if status.dns.is_empty() {
+            status.dns.clone_from(&self.inherited);
         }
         status.problem = (!problems.is_empty()).then(|| problems.join("; "));
         if let Err(error) = self.write_resolv_conf(&status.dns) {

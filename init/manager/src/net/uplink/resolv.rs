@@ -20,6 +20,18 @@ pub(super) fn render(dns: &[IpAddr]) -> String {
     text
 }
 
+/// The servers that the file names; none without one.
+pub(super) fn read(path: &Path) -> Vec<IpAddr> {
+    parse(&std::fs::read_to_string(path).unwrap_or_default())
+}
+
+fn parse(text: &str) -> Vec<IpAddr> {
+    let servers = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("nameserver ")?.trim().parse().ok());
+    servers.take(SERVERS_MAX).collect()
+}
+
 /// Replaces the file as a whole.
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     write_beside(path, text.as_bytes()).map_err(|source| NetError::File {
@@ -40,5 +52,7 @@ mod tests {
             text.ends_with("nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n")
         );
         assert_eq!(render(&[]).lines().count(), 1);
+        assert_eq!(parse(&text), servers[..3]);
+        assert_eq!(parse("nameserver x\n\nsearch y\n"), [] as [IpAddr; 0]);
     }
 }
