@@ -19,6 +19,8 @@ use crate::container::{Tools, id, stdio};
 
 /// The pause before what could not be given back is tried again.
 const CLEAN_AGAIN: Duration = Duration::from_secs(2);
+/// How long PID 1 may take to say that it keeps a container's output.
+const KEEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Owner {
     /// Begins to make a unit's container.
@@ -156,6 +158,10 @@ impl Owner {
         let Some(Keeping { unit, fifos, reply }) = self.keeping.remove(id) else {
             return;
         };
+        // Too late for its start, which has failed by now.
+        if reply.is_closed() {
+            return;
+        }
         let result = result
             .map_err(|reason| format!("PID 1 does not keep the container's output: {reason}"))
             .and_then(|()| {
@@ -345,6 +351,7 @@ impl Owner {
             let key = id.to_owned();
             self.init.say(ToInit::Forget { key }, Vec::new());
         }
+        self.keeping.remove(id);
         if let Some(entry) = self.units.get_mut(name) {
             entry.container = None;
             entry.current = None;
@@ -389,6 +396,20 @@ impl Owner {
     }
 }
 
+/// PID 1's answer, if it comes: what it cannot hear it does not answer.
+async fn in_time(
+    kept: oneshot::Receiver<Result<(), String>>,
+    limit: Duration,
+) -> Result<(), String> {
+    match tokio::time::timeout(limit, kept).await {
+        Ok(answer) => answer.map_err(|_| "the manager is going down")?,
+        Err(_) => Err(format!(
+            "PID 1 does not answer whether it keeps the container's output, for {} s",
+            limit.as_secs()
+        )),
+    }
+}
+
 /// Makes a container and lets it run. The owner hears of each step that has to
 /// be on record before the next one.
 async fn start(
@@ -415,7 +436,7 @@ async fn start(
     let (reply, kept) = oneshot::channel();
     let report = Report::Output(name.clone(), id.clone(), fifos, reply);
     reports.send(report).await.map_err(|_| gone)?;
-    kept.await.map_err(|_| gone)??;
+    in_time(kept, KEEP_TIMEOUT).await?;
     let process = tools.create(&id, &prepared).await.map_err(words)?;
     let (go, may_go) = oneshot::channel();
     let report = Report::Created {
@@ -432,4 +453,20 @@ async fn start(
         .start(&unit, &id, process.0, &prepared)
         .await
         .map_err(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_start_does_not_wait_for_pid_1_for_ever() {
+        let (reply, kept) = oneshot::channel();
+        let error = in_time(kept, Duration::ZERO).await.unwrap_err();
+        assert!(error.contains("PID 1 does not answer"), "{error}");
+        assert!(reply.is_closed(), "and PID 1's answer comes too late");
+        let (reply, kept) = oneshot::channel();
+        reply.send(Ok(())).unwrap();
+        assert_eq!(in_time(kept, Duration::ZERO).await, Ok(()));
+    }
 }
