@@ -249,12 +249,23 @@ impl Tools {
         self.runtime.kill(id, signal, all, &lock).await
     }
 
-    /// Gives back all that a container held. Can be done over and over.
-    pub async fn clean(&self, unit: &str, id: &str) -> Result<()> {
+    /// Kills whatever runs of a container. Nothing of it writes from then on.
+    /// Can be done over and over.
+    pub async fn end(&self, id: &str) -> Result<()> {
         let dir = self.paths.container(id);
         if dir.exists() {
             let lock = Runtime::lock(&dir).await?;
             self.runtime.delete(id, &lock).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives back all that a container held that has ended. Can be done over
+    /// and over.
+    pub async fn clean(&self, unit: &str, id: &str) -> Result<()> {
+        let dir = self.paths.container(id);
+        if dir.exists() {
+            let _lock = Runtime::lock(&dir).await?;
             rootfs::unmount_below(&dir)?;
         }
         if let Some(network) = &self.network {

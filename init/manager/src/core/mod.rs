@@ -5,6 +5,7 @@
 
 pub mod apply;
 mod claims;
+mod cleaning;
 pub mod definitions;
 mod entry;
 pub mod exits;

@@ -17,8 +17,6 @@ use super::record::{self, Container, Phase};
 use super::state::{Event, State};
 use crate::container::{Tools, id, stdio};
 
-/// The pause before what could not be given back is tried again.
-const CLEAN_AGAIN: Duration = Duration::from_secs(2);
 /// How long PID 1 may take to say that it keeps a container's output.
 const KEEP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -305,60 +303,6 @@ impl Owner {
                 tracing::debug!("{id} did not get signal {signal}: {error}");
             }
         }))
-    }
-
-    /// Gives back what a unit's container held.
-    pub(super) fn clean(&mut self, name: &str) {
-        let reports = self.reports.clone();
-        let Some(entry) = self.units.get_mut(name) else {
-            return;
-        };
-        entry.watch = None;
-        entry.health = None;
-        let collector = entry.collector.take();
-        entry.uncollected = None;
-        let id = entry
-            .container
-            .as_ref()
-            .map(|container| container.id.clone());
-        let (tools, unit) = (self.tools.clone(), name.to_owned());
-        tokio::spawn(async move {
-            let id = id.unwrap_or_default();
-            // The container's last words first.
-            if let Some(collector) = collector {
-                collector.finish().await;
-            }
-            let result = if id.is_empty() {
-                Ok(())
-            } else {
-                tools.clean(&unit, &id).await
-            };
-            let failed = result.is_err();
-            if failed {
-                tokio::time::sleep(CLEAN_AGAIN).await;
-            }
-            let result = result.map_err(|error| error.to_string());
-            let _ = reports.send(Report::Cleaned(unit, id, result)).await;
-        });
-    }
-
-    fn cleaned(&mut self, name: &str, id: &str, result: Result<(), String>) {
-        if let Err(error) = result {
-            tracing::warn!("what {id} held cannot be given back yet: {error}");
-            return self.clean(name);
-        }
-        if !id.is_empty() {
-            let key = id.to_owned();
-            self.init.say(ToInit::Forget { key }, Vec::new());
-        }
-        self.keeping.remove(id);
-        if let Some(entry) = self.units.get_mut(name) {
-            entry.container = None;
-            entry.current = None;
-            entry.address = None;
-        }
-        self.sort_unclaimed();
-        self.step(name, Event::Cleaned);
     }
 
     /// The unit's file and container are gone; so goes what else it held.

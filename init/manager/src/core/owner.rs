@@ -30,6 +30,7 @@ use crate::container::runtime::Found;
 use crate::handle::{Reply, Request};
 use crate::host::Host;
 use crate::init_link::{Incoming, Outbox};
+use crate::logs::Collector;
 
 /// What operations report.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ pub(super) enum Report {
     /// What an earlier manager's container came to.
     Looked(String, String, Result<Option<Found>, String>),
     /// What a container held was given back, or not yet.
-    Cleaned(String, String, Result<(), String>),
+    Cleaned(String, String, Result<(), Unclean>),
     /// A container of which nothing is known was taken away, or not yet.
     SentAway(String, Result<(), String>),
     /// What a unit held was given back, or not all of it.
@@ -71,6 +72,10 @@ pub(super) enum Report {
     /// An image came into the store.
     Loaded(Vec<String>, Turn),
 }
+
+/// Why what a container held is not given back, and the collector of its output
+/// if it may still write.
+pub(super) type Unclean = (String, Option<Collector>);
 
 /// How many reports may wait.
 const REPORTS_MAX: usize = 256;
