@@ -80,16 +80,7 @@ impl Owner {
         if self.stopping.is_some() {
             return Err(ApiError::unavailable("the host is going down"));
         }
-        if entry.abandoned() {
-            let gone = ApiError::conflict(format!("the file of unit {name:?} is gone"));
-            return Err(gone.with_help("apply it again; or delete what it wrote with `orlop rm`"));
-        }
-        if entry.wanted.is_none() {
-            let mut error = ApiError::conflict(format!("unit {name:?} has no good file"));
-            error.diagnostics = entry.findings.iter().map(diagnostic).collect();
-            return Err(error.with_help("mend its file and apply it"));
-        }
-        Ok(())
+        entry.usable(name)
     }
 
     fn set_desired(&mut self, name: &str, desired: Desired) -> Result<UnitStatus, ApiError> {
@@ -235,6 +226,26 @@ impl Owner {
     }
 }
 
+impl Entry {
+    /// Whether it can be told to run or not to.
+    fn usable(&self, name: &str) -> Result<(), ApiError> {
+        if self.machine.leaving() || self.machine.state == State::Gone {
+            let leaving = ApiError::conflict(format!("unit {name:?} is being removed"));
+            return Err(leaving.with_help("apply it again to keep it"));
+        }
+        if self.abandoned() {
+            let gone = ApiError::conflict(format!("the file of unit {name:?} is gone"));
+            return Err(gone.with_help("apply it again; or delete what it wrote with `orlop rm`"));
+        }
+        if self.wanted.is_none() {
+            let mut error = ApiError::conflict(format!("unit {name:?} has no good file"));
+            error.diagnostics = self.findings.iter().map(diagnostic).collect();
+            return Err(error.with_help("mend its file and apply it"));
+        }
+        Ok(())
+    }
+}
+
 /// What an operator is to know of units whose record is not that of their state.
 fn unsaved_warning(units: &BTreeMap<String, Entry>) -> Option<String> {
     let unsaved = |entry: &Entry| entry.unsaved.clone();
@@ -246,4 +257,33 @@ fn unsaved_warning(units: &BTreeMap<String, Entry>) -> Option<String> {
         "what was last asked of {names} cannot be put on record, and is forgotten if the manager \
          ends: {why}; it is tried again"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::definitions::Definition;
+    use super::super::state::Next;
+    use super::*;
+
+    #[test]
+    fn what_is_being_removed_is_not_told_to_start() {
+        let mut entry = Entry::new();
+        let text = b"[container]\nimage = \"localhost/web:1\"\n";
+        entry.wanted = Definition::parse(Path::new("web.toml"), text).ok();
+        let stopping = |next| State::Stopping {
+            kill_at: None,
+            next,
+        };
+        for (state, usable) in [
+            (State::Stopped, true),
+            (stopping(Next::Stop), true),
+            (stopping(Next::Remove), false),
+            (State::Gone, false),
+        ] {
+            entry.machine.state = state;
+            assert_eq!(entry.usable("web").is_ok(), usable, "{:?}", entry.machine);
+        }
+    }
 }
