@@ -23,6 +23,7 @@ impl Owner {
         entry.health = None;
         let mut collector = entry.collector.take();
         entry.uncollected = None;
+        entry.trouble = None;
         let id = entry
             .container
             .as_ref()
@@ -45,7 +46,11 @@ impl Owner {
             if let Some(entry) = self.units.get_mut(name) {
                 entry.collector = collector;
             }
-            return self.clean(name);
+            self.clean(name);
+            if let Some(entry) = self.units.get_mut(name) {
+                entry.trouble = Some(format!("what it held cannot be given back yet: {error}"));
+            }
+            return self.show(name);
         }
         if !id.is_empty() {
             let key = id.to_owned();
@@ -53,6 +58,7 @@ impl Owner {
         }
         self.keeping.remove(id);
         if let Some(entry) = self.units.get_mut(name) {
+            entry.trouble = None;
             entry.container = None;
             entry.current = None;
             entry.address = None;

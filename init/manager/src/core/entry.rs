@@ -43,6 +43,8 @@ pub(super) struct Entry {
     pub(super) killing: Option<JoinHandle<()>>,
     /// Why it failed to start, or what its probe says, or what it waits for.
     pub(super) problem: Option<String>,
+    /// What stands in the way of its container being connected, or given back.
+    pub(super) trouble: Option<String>,
     pub(super) blockers: Vec<String>,
     pub(super) last_exit: Option<Recorded>,
     /// An exit that came before the start was done.
@@ -75,6 +77,7 @@ impl Entry {
             watch: None,
             killing: None,
             problem: None,
+            trouble: None,
             blockers: Vec::new(),
             last_exit: None,
             early_exit: None,
@@ -223,9 +226,11 @@ impl Entry {
             State::Waiting if self.blockers.is_empty() => Some("about to start".to_owned()),
             State::Waiting => Some(format!("waits for {}", self.blockers.join(", "))),
             State::Starting { then: _ } => Some("its container is being made".to_owned()),
-            State::Running { since: _ } => match self.health {
-                Some(HealthState::Unhealthy) => self.problem.clone(),
-                Some(HealthState::Starting | HealthState::Healthy) | None => None,
+            State::Running { since: _ } => match (&self.trouble, self.health) {
+                // Its health may be bad for just that.
+                (Some(trouble), _) => Some(trouble.clone()),
+                (None, Some(HealthState::Unhealthy)) => self.problem.clone(),
+                (None, Some(HealthState::Starting | HealthState::Healthy) | None) => None,
             },
             State::Stopping { kill_at, next } => Some(match (kill_at, next) {
                 (Some(_), Next::Remove) => "removed; told to stop".to_owned(),
@@ -239,7 +244,10 @@ impl Entry {
                 }
                 (None, _) => "killed, as it did not stop in time".to_owned(),
             }),
-            State::Cleaning { next: _ } => Some(ended()),
+            State::Cleaning { next: _ } => Some(match &self.trouble {
+                Some(trouble) => format!("{}; {trouble}", ended()),
+                None => ended(),
+            }),
             State::Backoff { until: _ } => Some(format!("{}; will be tried again", ended())),
             State::Exited(_) => Some(ended()),
             State::Failed => Some(ended()),
@@ -401,6 +409,17 @@ mod tests {
         entry.container = None;
         entry.current = None;
         assert_eq!(signal(&entry), None);
+    }
+
+    #[test]
+    fn what_cannot_be_connected_or_given_back_is_told() {
+        let mut entry = running(5);
+        entry.wanted = Some(definition(""));
+        assert_eq!(entry.reason(), None);
+        entry.trouble = Some("no way".to_owned());
+        assert_eq!(entry.reason().unwrap(), "no way");
+        entry.machine.state = State::Cleaning { next: Next::Again };
+        assert_eq!(entry.reason().unwrap(), "it ended; no way");
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl Owner {
         entry.health = None;
         entry.early_exit = None;
         entry.killing = None;
+        entry.trouble = None;
         entry.missing = 0;
         // On record before anything of it exists.
         self.save(name);
@@ -118,6 +119,7 @@ impl Owner {
                 }
                 self.sort_unclaimed();
             }
+            Report::Adopted(unit, id, result) => self.adopted(&unit, &id, result),
             Report::Cleaned(unit, id, result) => self.cleaned(&unit, &id, result),
             Report::SentAway(id, result) => self.sent_away(id, result),
             Report::Forgotten(unit, result) => self.forgotten(&unit, result),

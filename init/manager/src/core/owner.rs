@@ -57,6 +57,8 @@ pub(super) enum Report {
     Started(String, String, Result<(), String>),
     /// What an earlier manager's container came to.
     Looked(String, String, Result<Option<Found>, String>),
+    /// A container of an earlier manager is connected, or not.
+    Adopted(String, String, Result<(), String>),
     /// What a container held was given back, or not yet.
     Cleaned(String, String, Result<(), Unclean>),
     /// A container of which nothing is known was taken away, or not yet.

@@ -179,21 +179,53 @@ impl Owner {
             return;
         };
         entry.address = address;
+        let pause = if entry.trouble.is_some() {
+            LOOK_AGAIN
+        } else {
+            Duration::ZERO
+        };
         let process = entry.container.as_ref().and_then(|c| c.phase.process());
         if let (Some((pid, _)), Some(definition)) = (process, entry.effective()) {
             let (tools, unit) = (self.tools.clone(), definition.parsed.clone());
-            let name = name.to_owned();
+            let id = entry.container.as_ref().map(|c| c.id.clone());
+            let (name, id) = (name.to_owned(), id.unwrap_or_default());
+            let reports = self.reports.clone();
             tokio::spawn(async move {
-                if let Err(error) = tools.adopt(&unit.value, pid).await {
-                    tracing::warn!("{name} may not be reachable: {error}");
-                }
+                tokio::time::sleep(pause).await;
+                let result = tools.adopt(&unit.value, pid).await;
+                let result = result.map_err(|error| error.to_string());
+                let _ = reports.send(Report::Adopted(name, id, result)).await;
             });
         }
     }
 
+    /// A running container is connected; or is not, which is tried again.
+    pub(super) fn adopted(&mut self, name: &str, id: &str, result: Result<(), String>) {
+        let running = |entry: &Entry| matches!(entry.machine.state, State::Running { since: _ });
+        if !self.is_current(name, id) || !self.units.get(name).is_some_and(running) {
+            return;
+        }
+        let trouble = result
+            .err()
+            .map(|error| format!("it may not be reachable: {error}"));
+        let failed = trouble.is_some();
+        if let Some(entry) = self.units.get_mut(name)
+            && entry.trouble != trouble
+        {
+            if let Some(trouble) = &trouble {
+                tracing::warn!("{name}: {trouble}");
+            }
+            entry.trouble = trouble;
+        }
+        self.show(name);
+        if failed {
+            self.adopt(name);
+        }
+    }
+
     /// The slow look: exits and units that could not be recorded, output that
-    /// nobody collects, kills that did not come through, processes that are not there,
-    /// unit files that could not be read.
+    /// nobody collects, kills that did not come through, processes that are not
+    /// there, unit files that could not be read.
     pub(super) fn look_around(&mut self) {
         self.sort_unclaimed();
         if self.unreadable.is_some() {
