@@ -222,6 +222,8 @@ impl Claim {
                 let message = "more bytes came than the upload's size";
                 return Err(ApiError::new(413, "tooLarge", message));
             }
+            // The others grow meanwhile, as do logs and records.
+            room(&self.path, size)?;
             file.write_all(&chunk)
                 .await
                 .map_err(|error| io_error(&error))?;
