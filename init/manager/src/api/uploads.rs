@@ -77,7 +77,10 @@ impl Uploads {
             ));
         }
         let size = request.size;
-        if size == 0 || size > SIZE_MAX {
+        if size == 0 {
+            return Err(ApiError::invalid("an upload of 0 bytes is no archive"));
+        }
+        if size > SIZE_MAX {
             let message = format!("an upload of {size} bytes; 1 to {SIZE_MAX} are taken");
             return Err(ApiError::new(413, "tooLarge", message));
         }
@@ -365,7 +368,7 @@ mod tests {
         );
         assert_eq!(
             uploads.begin(&request('a', 0), now).unwrap_err().status,
-            413
+            400
         );
         assert_eq!(
             uploads
