@@ -55,7 +55,9 @@ impl Owner {
     /// once it is on record; the unit does not wait for that, as its process is
     /// gone whether the disk has room or not.
     fn claim(&mut self, name: &str, mut exit: Recorded) {
-        exit.out_of_memory |= exit.signal == Some(9) && self.out_of_memory(name);
+        let state = self.units.get(name).map(|entry| &entry.machine.state);
+        let may_be = state.is_some_and(|state| for_memory(state, exit.signal));
+        exit.out_of_memory |= may_be && self.out_of_memory(name);
         let exits = self.tools.paths.exits();
         let told = self.unrecorded.holds(&exit);
         let recorded = match told {
@@ -111,5 +113,53 @@ impl Owner {
             line.strip_prefix("oom_kill ")
                 .is_some_and(|count| count != "0")
         })
+    }
+}
+
+/// Whether an end may be the kernel's doing for lack of memory: it kills by
+/// SIGKILL, and so does the manager what did not stop in time or is cleaned.
+fn for_memory(state: &State, signal: Option<i32>) -> bool {
+    match state {
+        State::Stopping {
+            kill_at: None,
+            next: _,
+        }
+        | State::Cleaning { next: _ } => false,
+        State::Stopping {
+            kill_at: Some(_),
+            next: _,
+        }
+        | State::Starting { then: _ }
+        | State::Running { since: _ }
+        | State::Stopped
+        | State::Waiting
+        | State::Backoff { until: _ }
+        | State::Exited(_)
+        | State::Failed
+        | State::Gone => signal == Some(9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_of_the_managers_own_is_not_put_down_to_memory() {
+        let stopping = |kill_at| State::Stopping {
+            kill_at,
+            next: Next::Stop,
+        };
+        let running = State::Running { since: 0 };
+        for (state, signal, expected) in [
+            (&running, Some(9), true),
+            (&running, Some(15), false),
+            (&running, None, false),
+            (&stopping(Some(7)), Some(9), true),
+            (&stopping(None), Some(9), false),
+            (&State::Cleaning { next: Next::Again }, Some(9), false),
+        ] {
+            assert_eq!(for_memory(state, signal), expected, "{state:?} {signal:?}");
+        }
     }
 }
