@@ -241,11 +241,12 @@ async fn lock_within(dir: &Path, limit: Duration) -> Result<OwnedFd> {
 }
 
 async fn read(pipe: Option<impl AsyncRead + Unpin>, max: u64) -> Result<String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
-        pipe.take(max).read_to_string(&mut text).await?;
+        pipe.take(max).read_to_end(&mut bytes).await?;
     }
-    Ok(text)
+    // The bound may cut a character, and a name in it may be any bytes.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn too_slow(text: String) -> std::io::Error {
@@ -373,5 +374,12 @@ mod tests {
         let lock = Runtime::lock(dir.path()).await.unwrap();
         let found = runtime.state("web", &lock).await.unwrap();
         assert_eq!(found.unwrap().status, "running");
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_hold_any_bytes() {
+        let said = "caf\u{e9}".as_bytes();
+        assert_eq!(read(Some(said), 4).await.unwrap(), "caf\u{fffd}");
+        assert_eq!(read(Some(said), 5).await.unwrap(), "caf\u{e9}");
     }
 }
