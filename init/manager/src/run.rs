@@ -98,7 +98,7 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
         images,
         ranges: Arc::new(Mutex::new(ids::Ranges::open(
             paths.state().join("ids.json"),
-        )?)),
+        ))),
         paths: Arc::new(paths),
     };
     let (begun, begins) = oneshot::channel();

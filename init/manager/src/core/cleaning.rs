@@ -121,7 +121,7 @@ mod tests {
         let script = format!("#!/bin/sh\nexec /bin/echo last words >{fifo}\n");
         std::fs::write(&binary, script).unwrap();
         std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755)).unwrap();
-        let ranges = ids::Ranges::open(root.path().join("ids.json")).unwrap();
+        let ranges = ids::Ranges::open(root.path().join("ids.json"));
         let tools = Tools {
             runtime: Runtime::new(binary, paths.runtime_root()),
             network: None,

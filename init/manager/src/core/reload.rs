@@ -95,7 +95,7 @@ impl Owner {
     fn wrote(&self, name: &str) -> bool {
         let ranges = self.tools.ranges.lock();
         let ranges = ranges.unwrap_or_else(PoisonError::into_inner);
-        ranges.units().any(|unit| unit == name)
+        ranges.may_hold(name)
     }
 
     fn declare(&mut self, name: &str, declared: Declared) {

@@ -1,6 +1,7 @@
 //! What the interfaces ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use orlop_control::types::{ApiError, Desired, LastExit, UnitCounts, UnitState, UnitStatus};
 
@@ -173,6 +174,9 @@ impl Owner {
         warnings.extend(self.files.warning());
         warnings.extend(self.unrecorded.warning());
         warnings.extend(unsaved_warning(&self.units));
+        let ranges = self.tools.ranges.lock();
+        let ranges = ranges.unwrap_or_else(PoisonError::into_inner);
+        warnings.extend(ranges.problem().map(str::to_owned));
         for (name, entry) in &self.units {
             warnings.extend(super::exits::damaged(&self.tools.paths.exits(), name));
             let dropped = *entry.dropped.borrow();

@@ -113,3 +113,33 @@ fn what_cannot_be_put_on_record_is_not_acknowledged_but_follows() {
     });
     assert!(after.pid.is_some() && stopped.pid.is_none());
 }
+
+#[test]
+fn a_record_of_user_ids_that_cannot_be_read_keeps_only_new_containers_waiting() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let host = TestHost::start();
+    let text = unit(FOREVER, "");
+    host.apply(&[("web", &text)]);
+    let before = wait_running(&host, "web");
+    let ids = host.dir.join("var/lib/orlop/ids.json");
+    let good = std::fs::read(&ids).unwrap();
+    std::fs::write(&ids, "{").unwrap();
+    let starts = || host.starts.load(std::sync::atomic::Ordering::SeqCst);
+    let first = starts();
+    host.kill_manager();
+    host.until("another manager", || starts() > first);
+    host.apply(&[("web", &text), ("new", &text)]);
+    host.wait_unit("new", "is not made", |unit| {
+        let reason = unit.reason.as_deref().unwrap_or_default();
+        unit.state == UnitState::Backoff && reason.contains("ids.json")
+    });
+    assert_eq!(wait_running(&host, "web").pid, before.pid);
+    let status = host.runtime.block_on(host.client.status()).unwrap();
+    let warned = |warning: &String| warning.contains("ids.json");
+    assert!(status.warnings.iter().any(warned), "{:?}", status.warnings);
+    std::fs::write(&ids, good).unwrap();
+    wait_running(&host, "new");
+}
