@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use orlop_control::types::{ApiError, Upload, UploadRequest};
+use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
 use super::answer::next_chunk;
@@ -189,7 +190,7 @@ impl Claim {
     }
 
     /// Appends a request's body, which starts at `offset`.
-    pub(super) async fn append(mut self, offset: u64, body: Body) -> Result<Upload, ApiError> {
+    pub(super) async fn append(self, offset: u64, body: Body) -> Result<Upload, ApiError> {
         if offset != self.upload.offset {
             let message = format!(
                 "the upload is at offset {}, and the request starts at {offset}",
@@ -198,10 +199,15 @@ impl Claim {
             return Err(ApiError::new(409, "wrongOffset", message)
                 .with_help("POST /v1/uploads with the same digest and size gives the offset"));
         }
-        let missing = self.upload.size - offset;
-        let dir = self.path.parent().unwrap_or(&self.path);
-        room(dir, missing)?;
-        match self.write(body, missing).await {
+        room(&self.path, self.upload.size - offset)?;
+        // It goes on when the request is given up: until all that was taken is
+        // in the file, nobody else may append to it.
+        let work = tokio::spawn(self.take(body)).await;
+        work.map_err(|_| ApiError::internal("the upload broke off"))?
+    }
+
+    async fn take(mut self, body: Body) -> Result<Upload, ApiError> {
+        match self.write(body).await {
             Ok(()) => Ok(self.upload.clone()),
             Err(error) if error.status == 507 => {
                 // Give the room back: others need it more.
@@ -212,16 +218,22 @@ impl Claim {
         }
     }
 
-    async fn write(&mut self, mut body: Body, missing: u64) -> Result<(), ApiError> {
-        let mut file = tokio::fs::OpenOptions::new()
+    async fn write(&mut self, body: Body) -> Result<(), ApiError> {
+        let mut file = File::options()
             .append(true)
             .open(&self.path)
             .await
             .map_err(|error| io_error(&error))?;
-        let mut left = missing;
+        let taken = self.write_to(&mut file, body).await;
+        // After an error, too, the last piece is on its way still.
+        let written = file.flush().await.map_err(|error| io_error(&error));
+        taken.and(written)
+    }
+
+    async fn write_to(&mut self, file: &mut File, mut body: Body) -> Result<(), ApiError> {
         while let Some(chunk) = next_chunk(&mut body, limits::BODY_TIMEOUT).await? {
             let size = chunk.len() as u64;
-            if size > left {
+            if size > self.upload.size - self.upload.offset {
                 let message = "more bytes came than the upload's size";
                 return Err(ApiError::new(413, "tooLarge", message));
             }
@@ -230,10 +242,8 @@ impl Claim {
             file.write_all(&chunk)
                 .await
                 .map_err(|error| io_error(&error))?;
-            left -= size;
+            self.upload.offset += size;
         }
-        file.flush().await.map_err(|error| io_error(&error))?;
-        self.upload.offset = self.upload.size - left;
         Ok(())
     }
 }
@@ -321,6 +331,33 @@ mod tests {
         assert_eq!(fs::read(claim.complete().unwrap()).unwrap(), b"helloworld");
         claim.remove();
         assert_eq!(uploads.claim(&upload.id).unwrap_err().status, 404);
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_request_is_given_up_is_not_free_before_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let uploads = Uploads::new(dir.path().join("uploads"));
+        let upload = uploads.begin(&request('a', 10), SystemTime::now()).unwrap();
+        let (send, receive) = tokio::sync::mpsc::channel::<io::Result<&[u8]>>(1);
+        let pieces = futures_util::stream::unfold(receive, async |mut receive| {
+            Some((receive.recv().await?, receive))
+        });
+        send.send(Ok(b"hello")).await.unwrap();
+        let request = uploads
+            .claim(&upload.id)
+            .unwrap()
+            .append(0, Body::from_stream(pieces));
+        let soon = Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, request).await.is_err());
+        assert_eq!(uploads.claim(&upload.id).unwrap_err().status, 409);
+        drop(send);
+        let claim = loop {
+            match uploads.claim(&upload.id) {
+                Ok(claim) => break claim,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        assert_eq!(claim.upload.offset, 5);
     }
 
     #[test]
