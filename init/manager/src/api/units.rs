@@ -70,7 +70,8 @@ pub(super) async fn start(State(api): State<Api>, Named(name): Named) -> Answer<
     Ok(Json(api.handle.start(&name).await?))
 }
 
-/// Asks for a unit not to run. Answers once that is recorded.
+/// Asks for a unit not to run until it is started, or the host is. Answers once
+/// that is recorded.
 #[utoipa::path(post, path = "/v1/units/{name}/stop", tag = "units",
     params(("name" = String, Path, description = "The unit's name")),
     responses((status = 200, body = UnitStatus), (status = "default", body = ErrorBody)))]

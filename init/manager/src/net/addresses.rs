@@ -162,7 +162,7 @@ impl Book {
     }
 
     /// Forgets the unit's address. Should the record not be writable, the
-    /// address stays taken on disk, and is released again at the next start.
+    /// address stays taken on disk until the record is written the next time.
     pub(super) fn release(&mut self, unit: &str) -> Result<()> {
         if !self.pool.release(unit) {
             return Ok(());

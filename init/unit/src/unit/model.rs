@@ -88,11 +88,11 @@ pub enum Network {
 /// What a holder of the manager's D-Bus socket may do; each role includes the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// See units, logs and the host's status.
+    /// See units.
     Reader,
     /// Also start, stop and restart units.
     Operator,
-    /// Everything.
+    /// Nothing more so far: the bus has no more.
     Admin,
 }
 

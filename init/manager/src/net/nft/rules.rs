@@ -93,7 +93,8 @@ fn host(address: Ipv4Addr) -> Cidr {
 /// containers' network: replies to containers come for the host's address. So
 /// a neighbour that routes into the network, asks for the bridge's address or
 /// claims to be a container is dropped here, and so is a container that claims
-/// to be someone else.
+/// an address outside of that network. One that claims another container's is
+/// not told apart.
 fn guard(state: &State) -> Vec<Rule> {
     let outside = || {
         vec![
