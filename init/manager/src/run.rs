@@ -83,7 +83,7 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
     runtime.read_ahead();
     let network = match options.no_network {
         true => None,
-        false => Some(start_network(&mut host, &paths).await?),
+        false => Some(begin_network(&mut host, &paths)?),
     };
     let changes = crate::unit_dirs::watch(paths.unit_dirs().to_vec())?;
     let (handle, requests) = Handle::new(paths.uploads());
@@ -115,14 +115,14 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
     Owner::run(tools, host, past, queues).await
 }
 
-async fn start_network(host: &mut Host, paths: &Paths) -> anyhow::Result<Arc<Network>> {
+/// The network comes up while other things go on: only containers that are
+/// made already wait for it.
+fn begin_network(host: &mut Host, paths: &Paths) -> anyhow::Result<Arc<Network>> {
     if let Err(error) = host.name_kernel() {
         host.warnings
             .push(format!("the host name cannot be set: {error}"));
     }
     let config = &host.config;
-    let network = Network::start(&config.network, config.hostname(), &paths.state())
-        .await
-        .context("the network cannot be brought up")?;
+    let network = Network::begin(&config.network, config.hostname(), &paths.state())?;
     Ok(Arc::new(network))
 }

@@ -79,6 +79,9 @@ pub enum NetError {
         /// What the system said.
         source: io::Error,
     },
+    /// The bridge, the packet filter or the name server are not there.
+    #[error("the network is not up: {0}; it is tried again")]
+    Down(String),
     /// A task or thread of the manager ended early.
     #[error("{0} ended before it was done")]
     Ended(&'static str),

@@ -143,7 +143,7 @@ impl Links {
         peer_mac: [u8; 6],
     ) -> Result<()> {
         let inside = LinkMessageBuilder::<LinkUnspec>::new()
-            .name(super::CONTAINER_LINK)
+            .name(super::wiring::CONTAINER_LINK)
             .address(peer_mac.to_vec())
             .setns_by_fd(peer.as_raw_fd())
             .build();

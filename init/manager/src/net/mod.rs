@@ -12,8 +12,10 @@
 //!
 //! [`Network`] is all that the rest of the manager sees. It knows units as
 //! names with addresses and ports; what units are, and when they start, it
-//! does not know. All that it makes in the kernel is made again, or found, when
-//! the manager starts anew: no packet of a running container is lost to that.
+//! does not know. Addresses are there at once; the kernel's part, [`wiring`],
+//! comes up in the background, and whoever needs it waits. All that it makes is
+//! made again, or found, when the manager starts anew: no packet of a running
+//! container is lost to that.
 //!
 //! Of Debian's kernel it needs the modules `bridge`, `veth`, `nf_tables`,
 //! `nft_chain_nat`, `nft_ct`, `nft_fib_inet`, `nft_masq` and `nft_nat`, with
@@ -31,14 +33,15 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 mod uplink;
+mod wiring;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use orlop_unit::{Cidr, NetworkConfig, PortMap, Protocol};
+use orlop_unit::{Cidr, NetworkConfig, PortMap};
 use rustix::process::Pid;
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -48,26 +51,19 @@ pub use nft::NftError;
 pub use uplink::UplinkStatus;
 
 use addresses::Book;
-use links::{Link, Links};
-use netns::Namespace;
-use nft::{MAX_FORWARDS, PortForward, Proto};
-use published::Published;
 use uplink::UplinkConfig;
+use wiring::Wiring;
 
 /// The bridge's link name.
 pub const BRIDGE: &str = "orlop0";
-/// What the host's ends of containers' links begin with.
-const VETH_PREFIX: &str = "vo";
-/// A container's link, in the container.
-const CONTAINER_LINK: &str = "eth0";
 /// The TCP port of the API, until [`Network::set_api_port`] says otherwise.
 const API_PORT: u16 = 7470;
 /// Where the host's name servers are written, for its own programs.
 const RESOLV_CONF: &str = "/run/orlop/resolv.conf";
 /// Where the manager keeps what is gone after a boot.
 const RUNTIME_DIR: &str = "/run/orlop/manager";
-/// First bytes of our link addresses: locally administered, for one station.
-const MAC_PREFIX: [u8; 2] = [0x0a, 0x6f];
+/// The first pause after the network could not be brought up, and the longest.
+const TRY_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
 /// Everything that the network is told.
 #[derive(Clone, Debug)]
@@ -78,98 +74,82 @@ struct Settings {
     runtime_dir: PathBuf,
 }
 
+impl Settings {
+    /// Where published ports are on record.
+    fn record(&self) -> PathBuf {
+        self.runtime_dir.join("published.json")
+    }
+}
+
 /// The host's network. It works for as long as this is held.
 #[derive(Debug)]
 pub struct Network {
     gateway: Ipv4Addr,
-    subnet: Cidr,
-    bridge: Link,
-    links: Links,
     book: Arc<Mutex<Book>>,
-    filter: tokio::sync::Mutex<Filter>,
-    record: PathBuf,
+    /// The API's port, for a wiring that is still to come.
+    api_port: Arc<Mutex<Option<u16>>>,
+    progress: watch::Receiver<Progress>,
     status: watch::Receiver<UplinkStatus>,
-    uplink: JoinHandle<()>,
-    _dns: dns::Server,
+    task: JoinHandle<()>,
 }
 
-/// What the packet filter is for.
+/// How far the kernel's part is.
 #[derive(Clone, Debug)]
-struct Filter {
-    api_port: Option<u16>,
-    published: Published,
+enum Progress {
+    /// It is being brought up for the first time.
+    Coming,
+    Up(Arc<Wiring>),
+    /// It could not be brought up, for this reason; it is tried again.
+    Down(String),
 }
 
 impl Network {
-    /// Brings the network up, or finds it up: bridge, packet filter, switches
-    /// of the kernel, name server. The uplink follows in the background; it
-    /// tells DHCP servers `hostname`.
+    /// Opens the book of addresses, and begins to bring the network up, or to
+    /// find it up: bridge, packet filter, switches of the kernel, name server,
+    /// then uplinks; it tells DHCP servers `hostname`. What the kernel refuses is
+    /// tried again and again, and is the uplinks' problem meanwhile.
     ///
     /// # Errors
-    /// Whatever of that the kernel refuses, and a configuration that cannot
-    /// work. An uplink without address is no error; see [`Network::uplink`].
-    pub async fn start(cfg: &NetworkConfig, hostname: &str, state_dir: &Path) -> Result<Network> {
-        let resolv_conf = PathBuf::from(RESOLV_CONF);
+    /// A configuration that cannot work.
+    pub fn begin(cfg: &NetworkConfig, hostname: &str, state_dir: &Path) -> Result<Network> {
         let uplink = UplinkConfig {
             uplink: cfg.uplink.clone(),
             hostname: hostname.to_owned(),
-            resolv_conf,
+            resolv_conf: PathBuf::from(RESOLV_CONF),
         };
-        let runtime_dir = PathBuf::from(RUNTIME_DIR);
         let settings = Settings {
             uplink,
             subnet: cfg.bridge.subnet,
-            runtime_dir,
+            runtime_dir: PathBuf::from(RUNTIME_DIR),
         };
-        Network::start_with(settings, state_dir).await
+        Network::begin_with(settings, state_dir)
     }
 
-    async fn start_with(settings: Settings, state_dir: &Path) -> Result<Network> {
+    fn begin_with(mut settings: Settings, state_dir: &Path) -> Result<Network> {
         let (book, problem) = Book::open(&state_dir.join("addresses.json"), settings.subnet)?;
         if let Some(problem) = problem {
             warn!("{problem}");
         }
-        let (gateway, subnet) = (book.pool().gateway(), book.pool().net());
-        let links = Links::open()?;
-        let record = settings.runtime_dir.join("published.json");
-        let published = published::living(&record, &links.list().await?, book.pool());
-        let filter = Filter {
-            api_port: Some(API_PORT),
-            published,
-        };
-        // Before there is anything to protect.
-        install(&filter, subnet, gateway).await?;
-        sysctl::general()?;
-        if let Some(loopback) = links.find("lo").await? {
-            links.set_up(&loopback).await?;
-        }
-        let bridge = links.bridge(BRIDGE, mac(gateway)).await?;
-        sysctl::bridge(BRIDGE)?;
-        let address = (gateway, subnet.prefix_len);
-        links.add_address(&bridge, address, None).await?;
-        links.keep_addresses(&bridge, &[address]).await?;
-        let (status, uplink) =
-            uplink::start(settings.uplink, subnet, BRIDGE.to_owned(), links.clone())?;
+        let gateway = book.pool().gateway();
+        settings.subnet = book.pool().net();
         let book = Arc::new(Mutex::new(book));
-        let dns = match dns::serve(Arc::clone(&book), gateway, status.clone()).await {
-            Ok(dns) => dns,
-            Err(error) => {
-                uplink.abort();
-                return Err(error);
-            }
+        let api_port = Arc::new(Mutex::new(Some(API_PORT)));
+        let (tell, progress) = watch::channel(Progress::Coming);
+        let (uplinks, status) = watch::channel(UplinkStatus::default());
+        let task = BringUp {
+            settings: Arc::new(settings),
+            book: Arc::clone(&book),
+            api_port: Arc::clone(&api_port),
+            tell,
+            uplinks,
         };
-        let filter = tokio::sync::Mutex::new(filter);
         Ok(Network {
             gateway,
-            subnet,
-            bridge,
-            links,
             book,
-            filter,
-            record,
+            api_port,
+            progress,
             status,
-            uplink,
-            _dns: dns,
+            task: tokio::spawn(task.run()),
         })
     }
 
@@ -179,12 +159,12 @@ impl Network {
     /// # Errors
     /// The containers' network is full, or the record cannot be written.
     pub fn reserve(&self, unit: &str) -> Result<Ipv4Addr> {
-        self.book().reserve(unit)
+        wiring::lock(&self.book).reserve(unit)
     }
 
     /// Frees the unit's address, for a unit that is gone for good.
     pub fn release(&self, unit: &str) {
-        if let Err(error) = self.book().release(unit) {
+        if let Err(error) = wiring::lock(&self.book).release(unit) {
             warn!(unit, %error, "the record of addresses still has a released one");
         }
     }
@@ -195,29 +175,13 @@ impl Network {
         self.gateway
     }
 
-    /// The prefix length of the containers' network.
-    pub fn prefix_len(&self) -> u8 {
-        self.subnet.prefix_len
-    }
-
     /// Connects a created container: link, address, way out, published ports.
     ///
     /// # Errors
-    /// No address is reserved for the unit, a port is not free, or the kernel
-    /// refuses. Nothing is left behind then.
+    /// No address is reserved for the unit, a port is not free, the kernel
+    /// refuses, or the network is not up. Nothing is left behind then.
     pub async fn attach(&self, unit: &str, pid: Pid, ports: &[PortMap]) -> Result<()> {
-        let forwards = self.forwards(unit, ports)?;
-        let namespace = Namespace::of(pid)?;
-        let mut filter = self.filter.lock().await;
-        self.check(&filter, unit, &forwards)?;
-        // An earlier container of the unit may have left its link.
-        self.links.remove(&veth(unit)).await?;
-        self.wire(unit, &namespace).await?;
-        if let Err(error) = self.publish(&mut filter, unit, forwards).await {
-            self.links.remove(&veth(unit)).await?;
-            return Err(error);
-        }
-        Ok(())
+        self.wiring().await?.attach(unit, pid, ports).await
     }
 
     /// Takes over a container that an earlier manager connected: what is as it
@@ -226,23 +190,7 @@ impl Network {
     /// # Errors
     /// As for [`Network::attach`].
     pub async fn adopt(&self, unit: &str, pid: Pid, ports: &[PortMap]) -> Result<()> {
-        let forwards = self.forwards(unit, ports)?;
-        let namespace = Namespace::of(pid)?;
-        let mut filter = self.filter.lock().await;
-        self.check(&filter, unit, &forwards)?;
-        let inside = namespace.links().await?.find(CONTAINER_LINK).await?;
-        match self.links.find(&veth(unit)).await? {
-            Some(host) if inside.is_some() => {
-                self.links.join(&host, &self.bridge).await?;
-                self.configure(unit, &namespace).await?;
-            }
-            Some(_) => {
-                self.links.remove(&veth(unit)).await?;
-                self.wire(unit, &namespace).await?;
-            }
-            None => self.wire(unit, &namespace).await?,
-        }
-        self.publish(&mut filter, unit, forwards).await
+        self.wiring().await?.adopt(unit, pid, ports).await
     }
 
     /// Removes a container's link and published ports, if they are there.
@@ -250,12 +198,13 @@ impl Network {
     /// # Errors
     /// The kernel refuses.
     pub async fn detach(&self, unit: &str) -> Result<()> {
-        let mut filter = self.filter.lock().await;
-        let removed = self.links.remove(&veth(unit)).await;
-        if filter.published.contains_key(unit) {
-            self.publish(&mut filter, unit, Vec::new()).await?;
+        match self.wiring().await {
+            Ok(wiring) => wiring.detach(unit).await,
+            // A link goes with its container, and what is on record without one
+            // is not published again.
+            Err(NetError::Down(_)) => Ok(()),
+            Err(other) => Err(other),
         }
-        removed.map(|_| ())
     }
 
     /// What the uplinks are like, now and whenever that changes.
@@ -269,147 +218,69 @@ impl Network {
     /// # Errors
     /// The kernel refuses.
     pub async fn set_api_port(&self, port: Option<u16>) -> Result<()> {
-        let mut filter = self.filter.lock().await;
-        if filter.api_port == port {
-            return Ok(());
+        *self.api_port.lock().unwrap_or_else(PoisonError::into_inner) = port;
+        match self.wiring().await {
+            Ok(wiring) => wiring.set_api_port(port).await,
+            // It is what the network comes up with.
+            Err(NetError::Down(_)) => Ok(()),
+            Err(other) => Err(other),
         }
-        let changed = Filter {
-            api_port: port,
-            ..filter.clone()
-        };
-        install(&changed, self.subnet, self.gateway).await?;
-        *filter = changed;
-        Ok(())
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn address(&self, unit: &str) -> Result<Ipv4Addr> {
-        let address = self.book().pool().address(unit);
-        address.ok_or_else(|| NetError::NotReserved(unit.to_owned()))
-    }
-
-    fn forwards(&self, unit: &str, ports: &[PortMap]) -> Result<Vec<PortForward>> {
-        let address = self.address(unit)?;
-        Ok(ports
-            .iter()
-            .map(|port| PortForward {
-                proto: proto(port.protocol),
-                host_ip: port.host_ip,
-                host_port: port.host,
-                to: SocketAddrV4::new(address, port.container),
-            })
-            .collect())
-    }
-
-    fn check(&self, filter: &Filter, unit: &str, forwards: &[PortForward]) -> Result<()> {
-        let others = || filter.published.iter().filter(|(other, _)| *other != unit);
-        let wanted = others().map(|(_, theirs)| theirs.len()).sum::<usize>() + forwards.len();
-        if wanted > MAX_FORWARDS {
-            return Err(NetError::TooManyPorts {
-                wanted,
-                limit: MAX_FORWARDS,
-            });
+    /// The kernel's part, once it is known whether there is one.
+    async fn wiring(&self) -> Result<Arc<Wiring>> {
+        let mut progress = self.progress.clone();
+        loop {
+            match &*progress.borrow_and_update() {
+                Progress::Coming => {}
+                Progress::Up(wiring) => return Ok(Arc::clone(wiring)),
+                Progress::Down(why) => return Err(NetError::Down(why.clone())),
+            }
+            let ended = |_| NetError::Ended("bringing the network up");
+            progress.changed().await.map_err(ended)?;
         }
-        for forward in forwards {
-            ports::free_of_api(forward, filter.api_port)?;
-            ports::free_of_units(forward, others())?;
-            ports::free_of_host(forward, dns::PORT)?;
-        }
-        Ok(())
-    }
-
-    async fn wire(&self, unit: &str, namespace: &Namespace) -> Result<()> {
-        let (name, peer) = (veth(unit), mac(self.address(unit)?));
-        self.links
-            .veth(&name, &self.bridge, namespace.as_fd(), peer)
-            .await?;
-        if let Err(error) = self.configure(unit, namespace).await {
-            self.links.remove(&name).await?;
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    /// Gives the container its address and way out, and waits for the way.
-    async fn configure(&self, unit: &str, namespace: &Namespace) -> Result<()> {
-        let address = (self.address(unit)?, self.subnet.prefix_len);
-        let inside = namespace.configure(address, self.gateway).await?;
-        if !inside || !self.links.settled(&[BRIDGE, &veth(unit)]).await? {
-            warn!(unit, "the container starts before its link passes packets");
-        }
-        Ok(())
-    }
-
-    /// Makes `forwards` the unit's published ports; unchanged if it fails.
-    async fn publish(
-        &self,
-        filter: &mut Filter,
-        unit: &str,
-        forwards: Vec<PortForward>,
-    ) -> Result<()> {
-        let mut changed = filter.clone();
-        if forwards.is_empty() {
-            changed.published.remove(unit);
-        } else {
-            changed.published.insert(unit.to_owned(), forwards);
-        }
-        if changed.published != filter.published {
-            // First the record: of what it says too much, the next start keeps
-            // only what still has a link.
-            published::write(&self.record, &changed.published)?;
-            install(&changed, self.subnet, self.gateway).await?;
-            *filter = changed;
-        }
-        Ok(())
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
-        self.uplink.abort();
+        self.task.abort();
     }
 }
 
-fn proto(protocol: Protocol) -> Proto {
-    match protocol {
-        Protocol::Tcp => Proto::Tcp,
-        Protocol::Udp => Proto::Udp,
+/// What bringing the network up takes.
+struct BringUp {
+    settings: Arc<Settings>,
+    book: Arc<Mutex<Book>>,
+    api_port: Arc<Mutex<Option<u16>>>,
+    tell: watch::Sender<Progress>,
+    uplinks: watch::Sender<UplinkStatus>,
+}
+
+impl BringUp {
+    /// Tries until it is up.
+    async fn run(self) {
+        let [mut pause, longest] = TRY_AGAIN;
+        loop {
+            let api_port = *self.api_port.lock().unwrap_or_else(PoisonError::into_inner);
+            let (settings, book) = (Arc::clone(&self.settings), Arc::clone(&self.book));
+            match Wiring::up(settings, book, api_port, self.uplinks.clone()).await {
+                Ok(wiring) => {
+                    // Whoever set another port meanwhile waits for this, and sets it.
+                    self.tell.send_replace(Progress::Up(Arc::new(wiring)));
+                    return;
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    warn!("the network cannot be brought up: {why}");
+                    let problem = NetError::Down(why.clone()).to_string();
+                    self.uplinks
+                        .send_modify(|status| status.problem = Some(problem));
+                    self.tell.send_replace(Progress::Down(why));
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = longest.min(pause * 2);
+        }
     }
-}
-
-/// Hands the packet filter to the kernel, on a thread that may wait for it.
-async fn install(filter: &Filter, subnet: Cidr, gateway: Ipv4Addr) -> Result<()> {
-    let state = nft::State {
-        bridge: BRIDGE.to_owned(),
-        subnet,
-        gateway,
-        api_port: filter.api_port,
-        forwards: filter.published.values().flatten().cloned().collect(),
-    };
-    let replaced = tokio::task::spawn_blocking(move || nft::replace(&nft::ruleset(&state))).await;
-    replaced
-        .map_err(|_| NetError::Ended("setting the packet filter"))?
-        .map_err(NetError::from)
-}
-
-/// The host's end of a unit's link. A unit's name may be longer than a link's;
-/// twelve digits of its hash do not meet by chance.
-fn veth(unit: &str) -> String {
-    let digest = Sha256::digest(unit.as_bytes());
-    let hex: String = digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{VETH_PREFIX}{hex}")
-}
-
-/// The link address that goes with an address: a container that comes back is
-/// known to its neighbours at once.
-fn mac(address: Ipv4Addr) -> [u8; 6] {
-    let [a, b, c, d] = address.octets();
-    [MAC_PREFIX[0], MAC_PREFIX[1], a, b, c, d]
 }

@@ -14,9 +14,9 @@ use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::sync::oneshot;
 
-use super::CONTAINER_LINK;
 use super::error::{NetError, Result};
 use super::links::{Link, Links, Route};
+use super::wiring::CONTAINER_LINK;
 
 /// A process's network namespace, held open.
 pub(super) struct Namespace {

@@ -15,7 +15,7 @@ use super::addresses::{Pool, write_beside};
 use super::error::{NetError, Result};
 use super::links::Link;
 use super::nft::{MAX_FORWARDS, PortForward};
-use super::veth;
+use super::wiring::veth;
 
 /// Published ports by unit.
 pub(super) type Published = BTreeMap<String, Vec<PortForward>>;

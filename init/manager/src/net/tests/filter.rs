@@ -319,7 +319,7 @@ fn a_new_manager_finds_all_in_place() {
         let (dead, _) = publishing(&network, "dead", &[tcp(81, 8000)]).await;
         web.listen(8000).await;
         drop(network);
-        let link = crate::net::veth("dead");
+        let link = crate::net::wiring::veth("dead");
         drop(dead);
         // The kernel takes its time to remove a network namespace.
         let deadline = Instant::now() + PATIENCE;
@@ -361,7 +361,7 @@ fn a_new_manager_finds_all_in_place() {
         // A container whose link was never made, or was lost.
         world
             .host
-            .command(&format!("ip link del {}", crate::net::veth("web")));
+            .command(&format!("ip link del {}", crate::net::wiring::veth("web")));
         network
             .adopt("web", web.pid(), &[tcp(80, 8000)])
             .await

@@ -37,7 +37,7 @@ fn a_container_has_an_address_and_a_way_out() {
         );
         let host = world.host.command("ip -o link");
         assert!(
-            host.contains(&format!("{}@", crate::net::veth("a"))),
+            host.contains(&format!("{}@", crate::net::wiring::veth("a"))),
             "{host}"
         );
         // A second container of the same unit takes the first one's place.
@@ -131,7 +131,8 @@ fn many_may_list_links_and_addresses_at_once() {
                 .host
                 .command(&format!("ip link add many{index} type veth"));
         }
-        let links = &network.links;
+        let wiring = network.wiring().await.unwrap();
+        let links = wiring.links();
         let listings = (0..32).map(|_| async {
             let bridge = links.find(crate::net::BRIDGE).await.unwrap().unwrap();
             links.addresses(&bridge).await.unwrap()

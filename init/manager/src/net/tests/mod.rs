@@ -5,6 +5,7 @@
 //! makes them. Nothing touches the network of the machine that runs the tests.
 //! Where the kernel or the rights are missing, a test says so and is skipped.
 
+mod coming;
 mod filter;
 mod links;
 mod uplink;

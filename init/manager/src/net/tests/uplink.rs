@@ -10,7 +10,7 @@ use orlop_unit::Addressing;
 
 use crate::net::{Network, UplinkStatus};
 
-async fn until(network: &Network, what: &str, holds: impl Fn(&UplinkStatus) -> bool) {
+pub(super) async fn until(network: &Network, what: &str, holds: impl Fn(&UplinkStatus) -> bool) {
     let mut status = network.uplink();
     let waited = tokio::time::timeout(PATIENCE, status.wait_for(holds)).await;
     if waited.is_err() {
@@ -22,9 +22,7 @@ async fn until(network: &Network, what: &str, holds: impl Fn(&UplinkStatus) -> b
 fn a_static_uplink_comes_late_and_comes_back() {
     in_world(async |world: World| {
         world.host.command("ip link set up0 name other0");
-        let network = Network::start_with(world.settings(), &world.state_dir())
-            .await
-            .unwrap();
+        let network = Network::begin_with(world.settings(), &world.state_dir()).unwrap();
         until(&network, "no link", |status| {
             let problem = status.problem.as_deref().unwrap_or_default();
             problem.contains("no link matches network.uplink.interface = \"up*\"")
@@ -120,9 +118,7 @@ fn a_dhcp_uplink() {
     }
     in_world(async |world: World| {
         let settings = world.settings_with(Addressing::Dhcp, Vec::new());
-        let network = Network::start_with(settings, &world.state_dir())
-            .await
-            .unwrap();
+        let network = Network::begin_with(settings, &world.state_dir()).unwrap();
         until(&network, "nobody answers", |status| {
             let problem = status.problem.as_deref().unwrap_or_default();
             problem.contains("waiting for a DHCP server")
@@ -156,9 +152,7 @@ fn a_dhcp_uplink() {
         drop(network);
         drop(server);
         let settings = world.settings_with(Addressing::Dhcp, Vec::new());
-        let network = Network::start_with(settings, &world.state_dir())
-            .await
-            .unwrap();
+        let network = Network::begin_with(settings, &world.state_dir()).unwrap();
         until(&network, "the link", |status| !status.links.is_empty()).await;
         let status = network.uplink().borrow().clone();
         assert_eq!(status.addresses, [address], "it has its time");

@@ -268,9 +268,7 @@ impl World {
     }
 
     pub(super) async fn network(&self) -> Network {
-        let network = Network::start_with(self.settings(), &self.state_dir())
-            .await
-            .unwrap();
+        let network = Network::begin_with(self.settings(), &self.state_dir()).unwrap();
         let mut status = network.uplink();
         let ready = status.wait_for(|status| status.addresses.contains(&HOST));
         let ready = tokio::time::timeout(PATIENCE, ready).await;

@@ -2,9 +2,9 @@
 
 use orlop_unit::Uplink;
 
-use super::super::VETH_PREFIX;
 use super::super::error::{NetError, Result};
 use super::super::links::Link;
+use super::super::wiring::VETH_PREFIX;
 
 /// The uplinks among `links`: every Ethernet whose name matches the pattern,
 /// or else the first that is hardware. The bridge and its ports never are.

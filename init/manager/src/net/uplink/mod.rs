@@ -120,7 +120,8 @@ pub(super) fn start(
     subnet: Cidr,
     bridge: String,
     links: Links,
-) -> Result<(watch::Receiver<UplinkStatus>, JoinHandle<()>)> {
+    status: watch::Sender<UplinkStatus>,
+) -> Result<JoinHandle<()>> {
     let (connection, _handle, events) =
         new_multicast_connection(&[MulticastGroup::Link]).map_err(|error| NetError::Link {
             doing: "watch the network links".to_owned(),
@@ -128,7 +129,6 @@ pub(super) fn start(
         })?;
     tokio::spawn(connection);
     let (reports, inbox) = mpsc::channel(REPORTS);
-    let (status, watched) = watch::channel(UplinkStatus::default());
     let inherited = match config.uplink.addressing {
         Addressing::Dhcp => resolv::read(&config.resolv_conf),
         Addressing::Static { .. } => Vec::new(),
@@ -145,10 +145,7 @@ pub(super) fn start(
         resolv_conf: None,
         inherited,
     };
-    Ok((
-        watched,
-        tokio::spawn(uplinks.run(events.map(|_| ()), inbox)),
-    ))
+    Ok(tokio::spawn(uplinks.run(events.map(|_| ()), inbox)))
 }
 
 impl Uplinks {
