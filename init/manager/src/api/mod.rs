@@ -122,7 +122,7 @@ pub async fn serve(handle: Handle, config: ApiConfig) -> Result<Server, ServeErr
         identity: identity::directory(&config.state_dir),
         handle,
     });
-    let router = routes::router(shared);
+    let router = aside(move || routes::router(shared)).await;
     let local = bind_local(&config.unix_path)?;
     tasks.spawn(listen::local(local, router.clone()));
     let (address, problem) = match bind_network(&config).await {
@@ -139,6 +139,15 @@ pub async fn serve(handle: Handle, config: ApiConfig) -> Result<Server, ServeErr
         address,
         problem,
     })
+}
+
+/// Does what takes long where the manager's one thread does not wait for it.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // Only a panic, and that ends the manager, or its own end do so.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// The socket for root. It is made beside and renamed, so that there is never
@@ -173,8 +182,16 @@ async fn bind_network(
         Ok(None) => return Err(ServeError::NoClientCa(address)),
         Err(reason) => return Err(ServeError::ClientCa(reason.clone())),
     };
-    let identity = Identity::open(&config.state_dir, &config.host_name)?;
-    let tls = tls::config(&identity, ca)?;
+    let (state_dir, host_name, ca) = (
+        config.state_dir.clone(),
+        config.host_name.clone(),
+        ca.clone(),
+    );
+    let tls = aside(move || {
+        let identity = Identity::open(&state_dir, &host_name)?;
+        tls::config(&identity, &ca)
+    })
+    .await?;
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen {
