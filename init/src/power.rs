@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 const LEAVE: Duration = Duration::from_secs(300);
 /// How often the watchdog is fed meanwhile.
 const FEED: Duration = Duration::from_secs(5);
+/// How long the watchdog waits over a reset, in seconds: some go on counting, and
+/// the firmware of a server takes minutes.
+const OVER_RESET_S: u32 = 600;
 
 /// A boot that cannot go on: says why, waits, and starts over (I1).
 pub(crate) fn give_up(console: &Console, error: &anyhow::Error) -> ! {
@@ -47,7 +50,12 @@ pub(crate) fn finish(console: &Console, mode: ShutdownMode, watchdog: Option<Wat
         }
     }
     let command = match mode {
-        ShutdownMode::Reboot => RebootCommand::Restart,
+        ShutdownMode::Reboot => {
+            // One that cannot wait as long waits for as long as it did.
+            let longer = |watchdog: &Watchdog| watchdog.set_timeout_s(OVER_RESET_S);
+            let _ = watchdog.as_ref().map(longer);
+            RebootCommand::Restart
+        }
         ShutdownMode::PowerOff => {
             if let Some(watchdog) = watchdog {
                 watchdog.disarm();
