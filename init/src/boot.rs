@@ -1,13 +1,15 @@
 //! The phases on the root, as a list, up to the supervisor.
 
 use crate::console::Console;
+use crate::guard::Guard;
 use crate::initramfs::Root;
 use crate::modules::{self, Loading};
-use crate::supervise::{self, Supervisor};
+use crate::supervise::Supervisor;
 use crate::{clock, files, identity, mounts, state, watchdog};
 use anyhow::{Context, Result};
 use orlop_handover::{BOOT_REPORT_PATH, BootReport, PhaseTime, StateHealth};
 use rustix::process::{Resource, Rlimit};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// What the phases find and make.
@@ -15,7 +17,9 @@ struct Boot<'a> {
     console: &'a Console,
     root: Root,
     state: state::Outcome,
-    watchdog: Option<watchdog::Armed>,
+    /// What `status` calls the watchdog.
+    watchdog: String,
+    guard: Guard,
     loading: Option<Loading>,
 }
 
@@ -35,27 +39,33 @@ const PHASES: &[Phase] = &[
         );
         Ok(())
     }),
+    // From here on a kernel that hangs is reset.
+    ("watchdog", |boot| {
+        boot.watchdog = match watchdog::arm(boot.console) {
+            Some(armed) => {
+                boot.guard.feed(armed.device);
+                armed.kind
+            }
+            None => "none".to_owned(),
+        };
+        Ok(())
+    }),
     ("cgroups", |_| cgroups(Path::new("/sys/fs/cgroup"))),
     ("state", |boot| {
-        boot.state = state::bring_up(boot.console, &boot.root.disk)?;
+        // A check may rightly take longer than any other phase.
+        let going_on = || boot.guard.phase("state");
+        boot.state = state::bring_up(boot.console, &boot.root.disk, &going_on)?;
         Ok(())
     }),
     ("identity", |boot| identity::establish(boot.console)),
-    // After the state, whose check may rightly take longer than any watchdog
-    // waits. One that the firmware has started is fed by the kernel until now.
-    ("watchdog", |boot| {
-        boot.watchdog = watchdog::arm(boot.console);
-        Ok(())
-    }),
 ];
 
 /// Boots; what comes back cannot fail any more.
 ///
 /// # Errors
 /// Whatever a host cannot do without.
-pub(crate) fn boot(root: Root) -> Result<Supervisor> {
+pub(crate) fn boot(root: Root, signals: OwnedFd, guard: Guard) -> Result<Supervisor> {
     let console = &Console::open();
-    let signals = supervise::block_signals().context("blocking signals")?;
     let state = state::Outcome {
         health: StateHealth::Tmpfs,
         detail: String::new(),
@@ -64,7 +74,8 @@ pub(crate) fn boot(root: Root) -> Result<Supervisor> {
         console,
         root,
         state,
-        watchdog: None,
+        watchdog: String::new(),
+        guard,
         loading: None,
     };
     run(&mut boot)?;
@@ -72,13 +83,15 @@ pub(crate) fn boot(root: Root) -> Result<Supervisor> {
     let report = report(&boot);
     let text = serde_json::to_string_pretty(&report).context(BOOT_REPORT_PATH)?;
     files::replace(Path::new(BOOT_REPORT_PATH), &text).context(BOOT_REPORT_PATH)?;
-    let armed = boot.watchdog.map(|armed| armed.device);
-    Supervisor::new(Console::open(), signals, armed, boot.loading).context("preparing to supervise")
+    let watchdog = boot.guard.over();
+    Supervisor::new(Console::open(), signals, watchdog, boot.loading)
+        .context("preparing to supervise")
 }
 
 fn run(boot: &mut Boot<'_>) -> Result<()> {
     for (name, phase) in PHASES {
         boot.console.log("orlop-init", name);
+        boot.guard.phase(name);
         phase(boot).with_context(|| format!("boot phase {name:?}"))?;
         boot.root.phases.done(name);
     }
@@ -93,10 +106,7 @@ fn report(boot: &Boot<'_>) -> BootReport {
         root_hash: boot.root.hash.clone(),
         state: boot.state.health,
         state_detail: boot.state.detail.clone(),
-        watchdog: boot
-            .watchdog
-            .as_ref()
-            .map_or_else(|| "none".into(), |w| w.kind.clone()),
+        watchdog: boot.watchdog.clone(),
         boot_id: files::read_trimmed("/proc/sys/kernel/random/boot_id"),
         pid1_start_ms: boot.root.pid1_start_ms,
         manager_exec_ms: clock::since_boot_ms(),

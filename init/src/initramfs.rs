@@ -4,6 +4,7 @@ use crate::boot::Phases;
 use crate::console::Console;
 use crate::disk::partitions::{self, Partition};
 use crate::disk::verity::{self, RootHash, Superblock};
+use crate::guard::Guard;
 use crate::{clock, files, modules, mounts};
 use anyhow::{Context, Result, bail};
 use orlop_handover::Slot;
@@ -45,12 +46,15 @@ pub(crate) struct Root {
 }
 
 /// Opens the root and switches to it.
-pub(crate) fn run() -> Result<Root> {
+pub(crate) fn run(guard: &mut Guard) -> Result<Root> {
     let pid1_start_ms = clock::since_boot_ms();
     let mut phases = Phases::begin(pid1_start_ms);
     mounts::mount_all(mounts::EARLY)?;
     let console = &Console::open();
-    let root = root_hash(&files::read("/proc/cmdline").context("/proc/cmdline")?)?;
+    let command_line = files::read("/proc/cmdline").context("/proc/cmdline")?;
+    guard.configure(&command_line);
+    guard.phase("initramfs");
+    let root = root_hash(&command_line)?;
     let found = modules_and_disk(console, &root, &mut phases)?;
     open(&found, &root)?;
     console.say(&format!(

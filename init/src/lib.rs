@@ -6,7 +6,7 @@
 //! that holds the same program, and reading it takes longer than the switch.
 //!
 //! Until the supervisor is made, everything may fail, and failing ends in a
-//! logged reboot. Past that line every function is total (I1): what cannot be
+//! logged reboot, as does a phase that hangs ([`guard`]). Past that line every function is total (I1): what cannot be
 //! done is said on the console and gone without.
 //!
 //! PID 1 must not know what a unit, a container or an image is: only processes,
@@ -17,6 +17,7 @@ mod clock;
 mod console;
 pub mod disk;
 mod files;
+mod guard;
 mod identity;
 mod initramfs;
 mod modules;
@@ -27,8 +28,9 @@ mod state;
 mod supervise;
 mod watchdog;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use console::Console;
+use guard::Guard;
 use std::convert::Infallible;
 
 /// Runs it; as PID 1 it does not return.
@@ -46,5 +48,8 @@ pub fn run() {
 
 /// The way to the supervise loop, which never ends.
 fn stages() -> Result<Infallible> {
-    boot::boot(initramfs::run()?)?.run()
+    let signals = supervise::block_signals().context("blocking signals")?;
+    let mut guard = Guard::begin().context("a thread that guards the boot")?;
+    let root = initramfs::run(&mut guard)?;
+    boot::boot(root, signals, guard)?.run()
 }

@@ -37,12 +37,13 @@ pub(crate) struct Outcome {
     pub(crate) detail: String,
 }
 
-/// Mounts the state partition of `disk`; when that cannot be, memory.
+/// Mounts the state partition of `disk`; when that cannot be, memory. Calls
+/// `going_on` whenever something that may take long has come further.
 ///
 /// # Errors
 /// When not even memory can be mounted.
-pub(crate) fn bring_up(console: &Console, disk: &str) -> Result<Outcome> {
-    let outcome = match from_disk(console, disk) {
+pub(crate) fn bring_up(console: &Console, disk: &str, going_on: &dyn Fn()) -> Result<Outcome> {
+    let outcome = match from_disk(console, disk, going_on) {
         Ok(outcome) => outcome,
         Err(error) => {
             let detail = format!(
@@ -69,7 +70,7 @@ pub(crate) fn bring_up(console: &Console, disk: &str) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn from_disk(console: &Console, disk: &str) -> Result<Outcome> {
+fn from_disk(console: &Console, disk: &str, going_on: &dyn Fn()) -> Result<Outcome> {
     let all = partitions::list(Path::new("/sys/class/block")).context("/sys/class/block")?;
     let found = all
         .into_iter()
@@ -81,13 +82,13 @@ fn from_disk(console: &Console, disk: &str) -> Result<Outcome> {
         ));
     }
     let device = partition.path();
-    let repaired = checked(console, &device)?;
+    let repaired = checked(console, &device, going_on)?;
     let outcome = match mount(&device) {
         Ok(()) => repaired,
         // The superblock looked well and still it does not mount.
         Err(first) => {
             console.say(&format!("{first:#}"));
-            let repaired = repair(console, &device, &format!("{first:#}"))?;
+            let repaired = repair(console, &device, &format!("{first:#}"), going_on)?;
             mount(&device)?;
             Some(repaired)
         }
@@ -149,7 +150,7 @@ fn grow_partition(console: &Console, partition: &Partition) -> Result<()> {
 }
 
 /// Checks the file system if it asks for that; the sentence on what was done.
-fn checked(console: &Console, device: &Path) -> Result<Option<String>> {
+fn checked(console: &Console, device: &Path, going_on: &dyn Fn()) -> Result<Option<String>> {
     let file = File::open(device).with_context(|| device.display().to_string())?;
     let superblock = ext4::read(&file, clock::wall_ms() / 1000);
     let reason = match superblock.with_context(|| device.display().to_string())? {
@@ -159,7 +160,7 @@ fn checked(console: &Console, device: &Path) -> Result<Option<String>> {
             Some(reason) => reason,
         },
     };
-    repair(console, device, reason).map(Some)
+    repair(console, device, reason, going_on).map(Some)
 }
 
 /// What e2fsck(8) says by its exit status.
@@ -184,12 +185,13 @@ fn verdict(status: Option<i32>) -> Verdict {
 }
 
 /// Repairs without asking: first only what is safe, then everything.
-fn repair(console: &Console, device: &Path, reason: &str) -> Result<String> {
+fn repair(console: &Console, device: &Path, reason: &str, going_on: &dyn Fn()) -> Result<String> {
     console.say(&format!("checking the state partition: {reason}"));
     let mut last = String::new();
     for mode in ["-p", "-y"] {
         let arguments = ["-f".as_ref(), mode.as_ref(), device.as_os_str()];
         let still = |time: Duration| {
+            going_on();
             console.say(&format!(
                 "still checking the state partition, {} s so far: a large one takes long",
                 time.as_secs()

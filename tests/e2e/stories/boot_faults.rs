@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use anyhow::{Context as _, Result, ensure};
 use orlop_control::types::UnitState;
 use orlop_qemu::machine::Config;
+use serde_json::json;
 
 use crate::fixture::{self, PATIENCE};
 use crate::state_files;
@@ -74,6 +75,35 @@ pub(crate) fn changed_root() -> Result<()> {
     for unwanted in ["orlop-manager", "sleeper"] {
         ensure!(!text.contains(unwanted), "{unwanted:?} came up:\n{text}");
     }
+    Ok(())
+}
+
+/// A disk that all but stands still: the phase that waits for it is named, and
+/// the machine is reset without asking the disk.
+pub(crate) fn hung_disk() -> Result<()> {
+    let image = fixture::host_image("plain", "", &[])?;
+    let mut config = fixture::disk_of(&image, "hung-disk")?;
+    config.stop_on_reset = true;
+    config.append = "orlop.phase-limit=10".into();
+    // It stands still until its disk does, too.
+    config.extra.push("-S".into());
+    std::fs::create_dir_all(&config.folder)?;
+    let mut machine = orlop_qemu::machine::Machine::start(config)?;
+    let mut qmp = machine.qmp()?;
+    // All zeros but this mean no limit (QEMU's block-core.json).
+    qmp.execute(
+        "block_set_io_throttle",
+        json!({
+            "device": "disk", "iops": 1, "iops_rd": 0, "iops_wr": 0,
+            "bps": 0, "bps_rd": 0, "bps_wr": 0,
+        }),
+    )?;
+    qmp.execute("cont", json!({}))?;
+    drop(qmp);
+    machine.wait_for_end(PATIENCE)?;
+    let text = machine.console().text();
+    let reason = "orlop: cannot boot: \"initramfs\" hangs, after 10 s: restarting";
+    ensure!(text.contains(reason), "no {reason:?}:\n{text}");
     Ok(())
 }
 

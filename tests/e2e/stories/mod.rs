@@ -80,6 +80,10 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         bus::libdbus_clients,
     ),
     (
+        "a_boot_whose_disk_hangs_starts_over",
+        boot_faults::hung_disk,
+    ),
+    (
         "a_damaged_state_partition_is_repaired",
         state_repair::repaired_state,
     ),
