@@ -95,14 +95,49 @@ fn cut(disk: &Path, name: &str, to: &Path) -> String {
     to.display().to_string()
 }
 
+/// A project as the demo is: with a container image, made there and now, and
+/// with the authority of its operators.
+fn whole_project(dir: &Path, authority: &str) -> BuildRequest {
+    let host = HOST.replace(
+        "units = ",
+        "containers = [{ source = \"web.tar\", reference = \"localhost/web:1\" }]\nunits = ",
+    );
+    let request = project(dir, &format!("{host}\n[api]\nclient-ca = \"ca.crt\"\n"));
+    fs::write(dir.join("ca.crt"), authority).unwrap();
+    let page = dir.join("index.html");
+    fs::write(&page, "<p>hello").unwrap();
+    let archive = dir.join("web.tar").display().to_string();
+    let file = format!("{}:/srv/index.html", page.display());
+    let words = ["oci", "--reference=localhost/web:1", "--cmd=/web", "--file"];
+    let words = [&words[..], &[&file, "--output", &archive]].concat();
+    run(env!("CARGO_BIN_EXE_orlop-image"), &words);
+    request
+}
+
 #[test]
 fn two_builds_at_other_times_and_places_give_the_same_bytes() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let first = build(&project(one.path(), HOST), &mut Notes::default()).unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["ca.example".to_owned()]).unwrap();
+    let authority = made.cert.pem();
+    let build_in = |dir: &Path| {
+        let mut notes = Notes::default();
+        let report = build(&whole_project(dir, &authority), &mut notes).unwrap();
+        assert!(notes.0.is_empty(), "not as the demo is: {:?}", notes.0);
+        report
+    };
+    let first = build_in(one.path());
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let deeper = two.path().join("some/other/place");
     fs::create_dir_all(&deeper).unwrap();
-    let second = build(&project(&deeper, HOST), &mut Notes::default()).unwrap();
+    let second = build_in(&deeper);
+    let root = fs::read(cut(&first.output, "root-a", &one.path().join("root"))).unwrap();
+    let baked = |text: &str| {
+        root.windows(text.len())
+            .any(|window| window == text.as_bytes())
+    };
+    assert!(baked("<p>hello"), "the container image");
+    let line = authority.lines().nth(1).unwrap();
+    assert!(baked(line), "the authority");
     assert_eq!(first.root_hash, second.root_hash);
     let same = Command::new("cmp")
         .args([&first.output, &second.output])
