@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod files;
+mod follow;
 mod full;
 mod killed;
 mod made;
