@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
-use orlop_unit::{Rlimit, Unit};
+use orlop_unit::{Capability, Rlimit, Unit};
 use serde_json::{Value, json};
 
 use super::ids;
@@ -173,19 +173,15 @@ fn environment(inputs: &Inputs<'_>, hostname: &str) -> Vec<String> {
 
 fn capabilities(inputs: &Inputs<'_>) -> Value {
     let container = &inputs.unit.container;
-    let dropped = |name: &str| {
-        let mut drop = container.capabilities_drop.iter();
-        drop.any(|capability| capability.name() == name)
-    };
-    let added: Vec<&str> = container
-        .capabilities_add
-        .iter()
-        .map(|capability| capability.name())
-        .collect();
-    let mut all: Vec<&str> = CAPABILITIES
+    // Both with `CAP_`, as the usual ones are written.
+    let names = |list: &[Capability]| list.iter().map(Capability::to_string).collect();
+    let dropped: Vec<String> = names(&container.capabilities_drop);
+    let added: Vec<String> = names(&container.capabilities_add);
+    let mut all: Vec<String> = CAPABILITIES
+        .map(str::to_owned)
         .into_iter()
-        .filter(|name| !dropped(name) && !added.contains(name))
-        .chain(added.iter().copied())
+        .filter(|name| !dropped.contains(name) && !added.contains(name))
+        .chain(added.iter().cloned())
         .collect();
     all.sort_unstable();
     // A user that is not root loses all at execve(2), but for the ambient ones:
@@ -389,3 +385,6 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Spec, ConfigError> {
     });
     serde_json::from_value(document).map_err(|error| ConfigError::Document(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;
