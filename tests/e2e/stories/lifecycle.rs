@@ -16,6 +16,10 @@ const SLEEPER: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
 const SEVEN: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
     command = [\"busybox\", \"sh\", \"-c\", \"exit 7\"]\n[restart]\npolicy = \"never\"\n";
 
+/// Has no capabilities, and limits of its own.
+const BARE: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
+    cap-drop = [\"ALL\"]\nulimits = { nofile = \"1024:4096\", core = 0 }\n";
+
 fn plain_guest(story: &str) -> Result<Guest> {
     let image = fixture::host_image("plain", "", &[])?;
     fixture::boot(fixture::disk_of(&image, story)?)
@@ -117,6 +121,7 @@ pub(crate) fn exec() -> Result<()> {
         !denied.status.success(),
         "a container may not mount: {denied:?}"
     );
+    defaults(&guest)?;
     let missing = guest
         .operator()
         .try_run(&["exec", "sleeper", "/no/such/command"])?;
@@ -127,6 +132,50 @@ pub(crate) fn exec() -> Result<()> {
         "a failed exec ended the container: {still:?}"
     );
     guest.power_off(PATIENCE)
+}
+
+/// What a unit may do that asks for nothing, and one that asks for less: as the
+/// kernel tells it of the container's first process and of one beside it.
+fn defaults(guest: &Guest) -> Result<()> {
+    fixture::apply(guest, &[("bare", BARE)])?;
+    fixture::wait_state(guest, "bare", UnitState::Running)?;
+    let inside = |unit: &str, script: &str| -> Result<String> {
+        let words = ["exec", unit, "busybox", "sh", "-c", script];
+        let answer = guest.operator().try_run(&words)?;
+        Ok(String::from_utf8([answer.stdout, answer.stderr].concat())?)
+    };
+    // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP,
+    // NET_BIND_SERVICE, SYS_CHROOT and SETFCAP.
+    for (unit, wanted) in [("sleeper", 0x8004_05fb_u64), ("bare", 0)] {
+        let script = "busybox cat /proc/1/status /proc/self/status";
+        let status = inside(unit, script)?;
+        for set in ["CapPrm", "CapEff", "CapBnd"] {
+            let line = format!("{set}:\t{wanted:016x}");
+            let found = status.lines().filter(|found| **found == line).count();
+            ensure!(found == 2, "{unit}: {line:?} {found} times in {status}");
+        }
+    }
+    let limits = inside("bare", "ulimit -n; ulimit -Hn; busybox cat /proc/1/limits")?;
+    let limits = limits.split_whitespace().collect::<Vec<_>>().join(" ");
+    for wanted in [
+        "1024 4096 Limit",
+        "core file size 0 0 ",
+        "open files 1024 4096 ",
+    ] {
+        ensure!(limits.contains(wanted), "no {wanted:?} in {limits}");
+    }
+    for (script, wanted) in [
+        ("busybox wc -c </proc/kcore", "0\n"),
+        ("busybox stat -c %t:%T /proc/kcore", "1:3\n"),
+        ("busybox ls -A /sys/firmware", ""),
+    ] {
+        let found = inside("sleeper", script)?;
+        ensure!(found == wanted, "{script}: {found:?}");
+    }
+    // Not for want of a capability, which would be another error.
+    let refused = inside("sleeper", "echo 1 >/proc/sys/net/ipv4/ip_forward")?;
+    ensure!(refused.contains("Read-only file system"), "{refused:?}");
+    Ok(())
 }
 
 /// What was acknowledged is there after the plug is pulled.
