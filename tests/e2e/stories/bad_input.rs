@@ -131,10 +131,13 @@ pub(crate) fn unit_files() -> Result<()> {
     guest.power_off(PATIENCE)
 }
 
-/// Containers that cannot run: `status` says why.
+/// Containers that cannot run: `status` says why, and what to do; the one beside
+/// them goes on running.
 pub(crate) fn containers() -> Result<()> {
     let image = fixture::host_image("plain", "", &[])?;
     let mut guest = fixture::boot(fixture::disk_of(&image, "bad-containers")?)?;
+    fixture::apply(&guest, &[("good", GOOD)])?;
+    let good = fixture::wait_state(&guest, "good", UnitState::Running)?;
     let never = "[restart]\npolicy = \"never\"\n";
     let no_image = format!("[container]\nimage = \"localhost/absent:9\"\n{never}");
     let no_command = busybox(&format!("command = [\"/no/such/thing\"]\n{never}"));
@@ -142,9 +145,15 @@ pub(crate) fn containers() -> Result<()> {
         &guest,
         &[("no-image", &no_image), ("no-command", &no_command)],
     )?;
-    expect_reason(&guest, "no-image", &["localhost/absent:9"])?;
+    let advice = "load it with `orlop load FILE`";
+    expect_reason(&guest, "no-image", &["localhost/absent:9", advice])?;
     expect_reason(&guest, "no-command", &["/no/such/thing"])?;
     another_architecture(&guest)?;
+    let after = guest.operator().unit("good")?;
+    ensure!(
+        (after.state, after.pid, after.restarts) == (UnitState::Running, good.pid, 0),
+        "{good:?} became {after:?}"
+    );
     guest.power_off(PATIENCE)
 }
 

@@ -1,7 +1,7 @@
 //! Real software from Debian's packages: nginx baked in, redis loaded into the
 //! running host, a third container that reaches redis by its unit's name.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use orlop_control::types::UnitState;
 use orlop_qemu::{http, paths};
 
@@ -46,8 +46,21 @@ pub(crate) fn nginx_and_redis() -> Result<()> {
     let images = guest.operator().run(&["images"])?;
     ensure!(images.contains("localhost/redis"), "{images}");
     fixture::apply(&guest, &[("redis", REDIS), ("client", CLIENT)])?;
-    let said = fixture::wait_output(&guest, &["logs", "client"], "PONG")?;
-    ensure!(said.contains("PONG"), "{said}");
+    let client = fixture::wait_state(&guest, "client", UnitState::Running)?;
+    let own = client.address.context("client has no address")?;
+    let said = fixture::wait_output(&guest, &["logs", "client"], "options ndots:0")?;
+    // The first address of the default subnet is the host's own.
+    let wanted = [
+        "+PONG",
+        "127.0.0.1\tlocalhost",
+        "::1\tlocalhost",
+        &format!("{own}\tclient"),
+        "10.89.0.1\thost.internal",
+        "nameserver 10.89.0.1",
+        "options ndots:0",
+    ];
+    let lines: Vec<&str> = said.lines().map(str::trim_end).collect();
+    ensure!(lines == wanted, "{lines:?} instead of {wanted:?}");
 
     // What redis was told lasts in its volume, and it answers after a restart.
     let redis = |words: &str| {
