@@ -111,7 +111,7 @@ impl Host {
         let listen = self
             .config
             .api
-            .listen
+            .address()
             .filter(|_| matches!(self.client_ca, Ok(Some(_))));
         listen.map(|address| address.port()).into_iter().collect()
     }

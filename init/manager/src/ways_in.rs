@@ -65,7 +65,7 @@ pub async fn open(handle: Handle, tools: Tools, host: Host, begun: oneshot::Rece
     let paths = &tools.paths;
     let config = ApiConfig {
         unix_path: paths.api_socket(),
-        listen: host.config.api.listen,
+        listen: host.config.api.address(),
         client_ca_pem: host.client_ca(),
         state_dir: paths.state(),
         host_name: host.config.hostname().to_owned(),

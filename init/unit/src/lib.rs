@@ -31,7 +31,7 @@ pub use diagnostic::{Diagnostic, Position};
 pub use expected::Expected;
 pub use host::{
     Addressing, ApiConfig, BakedContainer, Bridge, ClientCa, Console, Disk, Host, ImageContent,
-    Kernel, NetworkConfig, Uplink,
+    Kernel, Listen, NetworkConfig, Uplink,
 };
 pub use parsed::{Parsed, Spans};
 pub use set::{Context, UnitSet};

@@ -40,7 +40,7 @@ fn defaults() {
     assert_eq!(host.disk.esp.to_string(), "512M");
     assert_eq!(host.network.uplink.addressing, Addressing::Dhcp);
     assert_eq!(host.network.bridge.subnet.to_string(), "10.89.0.0/16");
-    assert_eq!(host.api.listen, None);
+    assert_eq!(host.api.address(), None);
     assert!(host.console.screen);
 }
 
@@ -238,8 +238,19 @@ fn overlays_go_key_by_key() {
     assert_eq!(elsewhere.network.uplink.addressing, expected);
     let dhcp = over("[network.uplink]\ndhcp = true");
     assert_eq!(dhcp.network.uplink.addressing, Addressing::Dhcp);
-    assert_eq!(over("[api]\nlisten = \"none\"").api.listen, None);
+    assert_eq!(over("[api]\nlisten = \"none\"").api.address(), None);
     assert_eq!(over("[network]\nhostname = \"other\"").hostname(), "other");
+}
+
+#[test]
+fn an_authority_opens_the_api_unless_it_is_closed() {
+    let of = |api: &str| host(&format!("[api]\n{api}")).api.address();
+    let everywhere = "0.0.0.0:7470".parse().ok();
+    assert_eq!(of("client-ca = \"ca.crt\""), everywhere);
+    assert_eq!(of("client-ca = \"ca.crt\"\nlisten = \"none\""), None);
+    let elsewhere = "192.0.2.1:7471";
+    let there = of(&format!("client-ca = \"ca.crt\"\nlisten = \"{elsewhere}\""));
+    assert_eq!(there, elsewhere.parse().ok());
 }
 
 #[test]

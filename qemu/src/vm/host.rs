@@ -26,7 +26,7 @@ pub(super) fn admits_operator(host: &Path) -> Result<()> {
     };
     bail!(
         "{}: {complaint}, so `cargo vm` could not drive the host; write\n\n  \
-         [api]\n  listen = \"0.0.0.0:7470\"\n  client-ca = \"{}\"",
+         [api]\n  client-ca = \"{}\"",
         host.display(),
         authority.display()
     )
@@ -47,6 +47,10 @@ fn complaint(
     let Some(named) = named.and_then(toml::Value::as_str) else {
         return Some("there is no client-ca under [api]");
     };
+    let listen = api.and_then(|api| api.get("listen")?.as_str());
+    if listen.is_some_and(|listen| listen != "0.0.0.0:7470") {
+        return Some("listen under [api] is not \"0.0.0.0:7470\", which goes without saying");
+    }
     let trusted = if named.contains("-----BEGIN") {
         Some(named.to_owned())
     } else {
@@ -82,6 +86,16 @@ mod tests {
             ("[api]\nclient-ca = \"missing.crt\"", true, None),
             (inline.as_str(), true, None),
             ("[api", true, None),
+            (
+                "[api]\nclient-ca = \"own.crt\"\nlisten = \"0.0.0.0:7470\"",
+                true,
+                None,
+            ),
+            (
+                "[api]\nclient-ca = \"own.crt\"\nlisten = \"none\"",
+                true,
+                Some("listen under [api]"),
+            ),
         ] {
             let said = complaint(toml, made.then_some(own), read);
             match (said, wanted) {

@@ -54,7 +54,7 @@ pub(super) fn render(
     lines.push(match (api_port, host.addresses.first()) {
         (Some(port), Some(address)) => format!("API       https://{address}:{port}"),
         (Some(port), None) => format!("API       port {port}"),
-        (None, _) => "API       on the host only; set api.client-ca to reach it".to_owned(),
+        (None, _) => "API       on the host only; [api] client-ca opens it".to_owned(),
     });
     if let Some(fingerprint) = &host.fingerprint {
         // On a line of its own: with a label it would not fit in 80 columns.

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use crate::host::{Addressing, ClientCa, Host};
+use crate::host::{Addressing, ClientCa, Host, Listen};
 
 pub(super) fn runtime(host: &Host) -> Table {
     let mut root = Table::new();
@@ -56,8 +56,14 @@ fn network(host: &Host) -> Table {
 
 fn api(host: &Host) -> Table {
     let mut table = Table::new();
-    if let Some(listen) = host.api.listen {
-        table.insert("listen".to_owned(), text(listen));
+    match host.api.listen {
+        Listen::Anywhere => {}
+        Listen::Nowhere => {
+            table.insert("listen".to_owned(), text("none"));
+        }
+        Listen::At(address) => {
+            table.insert("listen".to_owned(), text(address));
+        }
     }
     match &host.api.client_ca {
         Some(ClientCa::File(ca) | ClientCa::Pem(ca)) => {

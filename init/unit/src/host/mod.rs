@@ -11,7 +11,7 @@ mod parse;
 
 pub use model::{
     Addressing, ApiConfig, BakedContainer, Bridge, ClientCa, Console, Disk, Host, ImageContent,
-    Kernel, NetworkConfig, Uplink,
+    Kernel, Listen, NetworkConfig, Uplink,
 };
 
 #[cfg(test)]

@@ -151,11 +151,39 @@ pub struct Bridge {
 /// `[api]`: the API towards the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiConfig {
-    /// Where the manager listens, inside mutual TLS; nowhere when `None`.
-    pub listen: Option<SocketAddr>,
+    /// Where the manager listens, inside mutual TLS.
+    pub listen: Listen,
     /// Who may connect: holders of a certificate that this authority signed. While it is `None`
     /// nobody can, so nothing is to listen.
     pub client_ca: Option<ClientCa>,
+}
+
+impl ApiConfig {
+    /// The port unless another is given.
+    pub const PORT: u16 = 7470;
+
+    /// The address to listen on, if any.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match (self.listen, &self.client_ca) {
+            (Listen::At(address), _) => Some(address),
+            (Listen::Anywhere, Some(_)) => {
+                Some((std::net::Ipv4Addr::UNSPECIFIED, ApiConfig::PORT).into())
+            }
+            (Listen::Anywhere, None) | (Listen::Nowhere, _) => None,
+        }
+    }
+}
+
+/// Where the API listens on the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listen {
+    /// On every address, at [`ApiConfig::PORT`], once there is an authority for clients.
+    #[default]
+    Anywhere,
+    /// Nowhere, authority or not.
+    Nowhere,
+    /// There.
+    At(SocketAddr),
 }
 
 /// A certificate authority.

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 
 use crate::document::{Catalogue, Section, Source};
 use crate::expected::{Expected, shown};
-use crate::host::{ApiConfig, ClientCa, Console, Disk, Host, ImageContent, Kernel, NetworkConfig};
+use crate::host::{
+    ApiConfig, ClientCa, Console, Disk, Host, ImageContent, Kernel, Listen, NetworkConfig,
+};
 use crate::value::label_problem;
 use crate::{Diagnostic, Spans};
 
@@ -119,9 +121,9 @@ fn api(table: Section, api: &mut ApiConfig) {
 }
 
 /// An address and port; `none` lets an overlay close what its base opens.
-fn listen(text: &str) -> Result<Option<SocketAddr>, Expected> {
+fn listen(text: &str) -> Result<Listen, Expected> {
     if text == "none" {
-        return Ok(None);
+        return Ok(Listen::Nowhere);
     }
     let refusal = || {
         Expected::new("expected ADDRESS:PORT, or \"none\"")
@@ -130,7 +132,7 @@ fn listen(text: &str) -> Result<Option<SocketAddr>, Expected> {
     match text.parse::<SocketAddr>() {
         Ok(SocketAddr::V6(_)) => Err(Expected::new("a host has no IPv6 address to listen on")
             .help("\"0.0.0.0:7470\" is every address that it has")),
-        Ok(address) if address.port() > 0 => Ok(Some(address)),
+        Ok(address) if address.port() > 0 => Ok(Listen::At(address)),
         Ok(_) => Err(crate::expected::out_of_range("port", 0, 1, 65535)),
         Err(_) => Err(refusal()),
     }
