@@ -87,7 +87,10 @@ pub(super) fn run(options: &Options) -> Result<()> {
     };
     running.save()?;
     let outcome = wait_until_healthy(&mut guest, &interrupted);
-    let units = outcome.inspect_err(|_| Running::forget())?;
+    let Some(units) = outcome.inspect_err(|_| Running::forget())? else {
+        shut_down(&running, &interrupted)?;
+        bail!("interrupted while booting");
+    };
     print_welcome(&guest, web, &units);
     if options.detach {
         guest.detach();
@@ -184,10 +187,11 @@ fn on_interrupt() -> Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
+/// The units of a host that is up; none when it was interrupted.
 fn wait_until_healthy(
     guest: &mut Guest,
     interrupted: &mpsc::Receiver<()>,
-) -> Result<Vec<UnitStatus>> {
+) -> Result<Option<Vec<UnitStatus>>> {
     let started = Instant::now();
     let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(
         "{spinner} {elapsed:>3} {msg}",
@@ -198,7 +202,8 @@ fn wait_until_healthy(
     let mut news = News::new(started);
     loop {
         if interrupted.try_recv().is_ok() {
-            bail!("interrupted while booting; the guest was switched off");
+            bar.finish_and_clear();
+            return Ok(None);
         }
         if !guest.machine().running()? {
             bail!(
@@ -233,7 +238,7 @@ fn wait_until_healthy(
                 "Booted and healthy after {:.1} s.",
                 started.elapsed().as_secs_f32()
             );
-            return seen;
+            return seen.map(Some);
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -336,10 +341,14 @@ fn wait_for_end(
             return Ok(());
         }
         if interrupted.recv_timeout(Duration::from_millis(200)).is_ok() {
-            println!("\nShutting down; Ctrl-C again cuts the power ...");
-            return down::shut_down(running, || interrupted.try_recv().is_ok());
+            return shut_down(running, interrupted);
         }
     }
+}
+
+fn shut_down(running: &Running, interrupted: &mpsc::Receiver<()>) -> Result<()> {
+    println!("\nShutting down; Ctrl-C again cuts the power ...");
+    down::shut_down(running, || interrupted.try_recv().is_ok())
 }
 
 #[cfg(test)]
