@@ -53,13 +53,14 @@ const METAL: &[&str] = &["nvme", "ahci", "sd_mod"];
 /// What opening the root waits for.
 const ROOT: &[&str] = &["sha256_ssse3", "dm_verity", "erofs"];
 
-/// What PID 1 waits for on the root: the state partition and the watchdog. Of
-/// softdog it loads only what that needs, until it finds no other watchdog.
+/// What PID 1 waits for on the root: the state partition, the watchdog, and the
+/// firmware's word on which entry it booted. Of softdog it loads only what that needs, until it finds no other watchdog.
 /// ext4 asks for the format of its quota files (`quota_v2`) by a user-space
 /// helper, of which there is none, and refuses to mount the state without.
-const BOOT: &[&str] = &["ext4", "quota_v2", "i6300esb", "softdog"];
+const BOOT: &[&str] = &["ext4", "quota_v2", "i6300esb", "softdog", "efivarfs"];
 
-/// What the manager waits for: containers and their network.
+/// What the manager waits for: containers and their network; and what an operator
+/// may press.
 const MANAGER: &[&str] = &[
     "bridge",
     "veth",
@@ -76,18 +77,12 @@ const MANAGER: &[&str] = &[
     "overlay",
     "virtio_net",
     "virtio_rng",
+    "evdev",
+    "button",
 ];
 
 /// What nobody waits for.
-const REST: &[&str] = &[
-    "evdev",
-    "button",
-    "efivarfs",
-    "vfat",
-    "nft_redir",
-    "nft_reject",
-    "nft_reject_inet",
-];
+const REST: &[&str] = &["vfat", "nft_redir", "nft_reject", "nft_reject_inet"];
 
 /// Whether the kernel in this package is for virtual machines alone.
 pub(crate) fn is_virtual(package: &str) -> bool {

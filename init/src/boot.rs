@@ -19,7 +19,7 @@ struct Boot<'a> {
     state: state::Outcome,
     /// What `status` calls the watchdog.
     watchdog: String,
-    guard: Guard,
+    guard: &'a Guard,
     loading: Option<Loading>,
 }
 
@@ -37,7 +37,7 @@ const PHASES: &[Phase] = &[
             Path::new(modules::DIRECTORY),
             modules::FOR_BOOT,
         );
-        Ok(())
+        mounts::mount_all(mounts::LATE)
     }),
     // From here on a kernel that hangs is reset.
     ("watchdog", |boot| {
@@ -64,7 +64,7 @@ const PHASES: &[Phase] = &[
 ///
 /// # Errors
 /// Whatever a host cannot do without.
-pub(crate) fn boot(root: Root, signals: OwnedFd, guard: Guard) -> Result<Supervisor> {
+pub(crate) fn boot(root: Root, signals: OwnedFd, guard: &Guard) -> Result<Supervisor> {
     let console = &Console::open();
     let state = state::Outcome {
         health: StateHealth::Tmpfs,
@@ -83,9 +83,9 @@ pub(crate) fn boot(root: Root, signals: OwnedFd, guard: Guard) -> Result<Supervi
     let report = report(&boot);
     let text = serde_json::to_string_pretty(&report).context(BOOT_REPORT_PATH)?;
     files::replace(Path::new(BOOT_REPORT_PATH), &text).context(BOOT_REPORT_PATH)?;
-    let watchdog = boot.guard.over();
-    Supervisor::new(Console::open(), signals, watchdog, boot.loading)
-        .context("preparing to supervise")
+    // The last that may hang goes on beside the supervisor.
+    guard.phase("the manager's modules");
+    Supervisor::new(Console::open(), signals, boot.loading).context("preparing to supervise")
 }
 
 fn run(boot: &mut Boot<'_>) -> Result<()> {

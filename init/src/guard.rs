@@ -6,7 +6,7 @@
 //! for a disk, and feeds the watchdog itself.
 
 use crate::console::Console;
-use crate::files;
+use crate::power;
 use orlop_sys::watchdog::Watchdog;
 use rustix::system::{RebootCommand, reboot};
 use std::io;
@@ -27,6 +27,10 @@ pub(crate) struct Guard {
     thread: JoinHandle<Option<Watchdog>>,
     limit: Duration,
 }
+
+/// The least limit, in seconds: the disk is waited for that long and more, and a
+/// check of the state partition first tells of itself after ten.
+const LIMIT_MIN_S: u32 = 45;
 
 /// What the guard is told.
 enum Word<D> {
@@ -115,21 +119,20 @@ fn feed(watchdog: &Watchdog) {
     }
 }
 
-/// Resets the machine without waiting for any of its devices, one of which is
-/// what hangs (kernel document admin-guide/sysrq).
+/// Resets the machine by all means: one of its devices is what hangs.
 fn reset(phase: &'static str, limit: Duration) {
     let console = Console::open();
     console.say(&format!(
         "cannot boot: {phase:?} hangs, after {} s: restarting",
         limit.as_secs()
     ));
-    if let Err(error) = files::set("/proc/sysrq-trigger", "b") {
+    if let Err(error) = power::reset() {
         console.say(&format!("/proc/sysrq-trigger: {error}"));
         let _ = reboot(RebootCommand::Restart);
     }
 }
 
-/// `orlop.phase-limit=SECONDS`, at least 10.
+/// `orlop.phase-limit=SECONDS`, at least [`LIMIT_MIN_S`].
 fn limit(command_line: &str) -> Duration {
     let words = command_line.split_whitespace();
     let given = words
@@ -138,7 +141,7 @@ fn limit(command_line: &str) -> Duration {
     given
         .and_then(|text| text.parse().ok())
         .map_or(LIMIT, |seconds: u32| {
-            Duration::from_secs(seconds.max(10).into())
+            Duration::from_secs(seconds.max(LIMIT_MIN_S).into())
         })
 }
 
@@ -180,7 +183,7 @@ mod tests {
         for (line, seconds) in [
             ("", 600),
             ("a orlop.phase-limit=60 b", 60),
-            ("orlop.phase-limit=1", 10),
+            ("orlop.phase-limit=1", 45),
             ("orlop.phase-limit=x", 600),
         ] {
             assert_eq!(limit(line).as_secs(), seconds, "{line}");

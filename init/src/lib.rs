@@ -29,9 +29,9 @@ mod supervise;
 mod watchdog;
 
 use anyhow::{Context, Result};
-use console::Console;
 use guard::Guard;
-use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+use supervise::Supervisor;
 
 /// Runs it; as PID 1 it does not return.
 pub fn run() {
@@ -39,17 +39,25 @@ pub fn run() {
         eprintln!("orlop-init is PID 1 of an Orlop host and of no use as another process");
         std::process::exit(1);
     }
-    let console = Console::open();
-    match stages() {
-        Ok(never) => match never {},
-        Err(error) => power::give_up(&console, &error),
+    let (signals, mut guard) = match guarded() {
+        Ok(begun) => begun,
+        Err(error) => power::give_up(&error, None),
+    };
+    match stages(signals, &mut guard) {
+        Ok(supervisor) => supervisor.run(guard),
+        Err(error) => power::give_up(&error, Some(guard)),
     }
 }
 
-/// The way to the supervise loop, which never ends.
-fn stages() -> Result<Infallible> {
+/// What comes before anything that may hang.
+fn guarded() -> Result<(OwnedFd, Guard)> {
     let signals = supervise::block_signals().context("blocking signals")?;
-    let mut guard = Guard::begin().context("a thread that guards the boot")?;
-    let root = initramfs::run(&mut guard)?;
-    boot::boot(root, signals, guard)?.run()
+    let guard = Guard::begin().context("a thread that guards the boot")?;
+    Ok((signals, guard))
+}
+
+/// The way to the supervise loop.
+fn stages(signals: OwnedFd, guard: &mut Guard) -> Result<Supervisor> {
+    let root = initramfs::run(guard)?;
+    boot::boot(root, signals, guard)
 }

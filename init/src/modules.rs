@@ -7,7 +7,6 @@
 
 use crate::console::Console;
 use crate::files;
-use crate::mounts;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use std::fs::File;
@@ -136,9 +135,6 @@ fn load_rest(teller: &OwnedFd) {
     // sets this of the calling thread alone.
     let _ = rustix::process::setpriority_process(None, IDLEST);
     load_list(&console, directory, FOR_NOBODY);
-    if let Err(error) = mounts::mount_all(mounts::LATE) {
-        console.say(&format!("{error:#}"));
-    }
     console.log("orlop-init", "all modules are loaded");
 }
 

@@ -66,7 +66,7 @@ pub(crate) const ROOT: &[Mount] = &[
     ),
 ];
 
-/// On the root, once all modules are loaded.
+/// On the root, once the boot's modules are loaded.
 pub(crate) const LATE: &[Mount] = &[Mount {
     fs: "efivarfs",
     at: "/sys/firmware/efi/efivars",

@@ -2,6 +2,7 @@
 
 use crate::console::Console;
 use crate::files;
+use crate::guard::Guard;
 use orlop_handover::ShutdownMode;
 use orlop_sys::watchdog::Watchdog;
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -19,18 +20,28 @@ const LEAVE: Duration = Duration::from_secs(300);
 /// How often the watchdog is fed meanwhile.
 const FEED: Duration = Duration::from_secs(5);
 /// How long the watchdog waits over a reset, in seconds: some go on counting, and
-/// the firmware of a server takes minutes.
-const OVER_RESET_S: u32 = 600;
+/// the firmware of a server takes minutes. Not every device can wait the longest.
+const OVER_RESET_S: [u32; 3] = [600, 300, 120];
+/// How long the devices have to let go of a machine that restarts.
+const LET_GO: Duration = Duration::from_secs(120);
 
-/// A boot that cannot go on: says why, waits, and starts over (I1).
-pub(crate) fn give_up(console: &Console, error: &anyhow::Error) -> ! {
-    // The console that failed may have been opened before /dev was there.
-    let _ = console;
+/// A boot that cannot go on: says why, waits, and starts over (I1). Meanwhile the
+/// `guard` feeds the watchdog.
+pub(crate) fn give_up(error: &anyhow::Error, guard: Option<Guard>) -> ! {
     let console = Console::open();
     console.say(&format!("cannot boot: {error:#}"));
     console.say(&format!("restarting in {} s", PAUSE.as_secs()));
     sleep(PAUSE);
-    finish(&console, ShutdownMode::Reboot, None)
+    finish(&console, ShutdownMode::Reboot, guard.and_then(Guard::over))
+}
+
+/// Resets the machine without waiting for any of its devices (kernel document
+/// admin-guide/sysrq). Nothing is written any more.
+///
+/// # Errors
+/// No /proc.
+pub(crate) fn reset() -> io::Result<()> {
+    files::set("/proc/sysrq-trigger", "b")
 }
 
 /// Unmounts what is on the disks and lets the machine go. The watchdog stays
@@ -51,9 +62,17 @@ pub(crate) fn finish(console: &Console, mode: ShutdownMode, watchdog: Option<Wat
     }
     let command = match mode {
         ShutdownMode::Reboot => {
-            // One that cannot wait as long waits for as long as it did.
-            let longer = |watchdog: &Watchdog| watchdog.set_timeout_s(OVER_RESET_S);
+            // One that cannot wait longer waits for as long as it did.
+            let longer = |watchdog: &Watchdog| {
+                let mut waits = OVER_RESET_S.iter();
+                waits.any(|seconds| watchdog.set_timeout_s(*seconds).is_ok())
+            };
             let _ = watchdog.as_ref().map(longer);
+            // Without a thread it is left to the watchdog.
+            let _ = thread::Builder::new().spawn(|| {
+                sleep(LET_GO);
+                reset()
+            });
             RebootCommand::Restart
         }
         ShutdownMode::PowerOff => {

@@ -17,6 +17,7 @@ mod reaper;
 mod talk;
 
 use crate::console::Console;
+use crate::guard::Guard;
 use crate::modules::{Loaded, Loading};
 use crate::{clock, power, process};
 use button::Buttons;
@@ -42,6 +43,8 @@ const LONGEST_SLEEP_MS: u64 = 5_000;
 /// Everything that PID 1 holds while the host is up.
 pub(crate) struct Supervisor {
     console: Console,
+    /// Until the modules that the manager needs are loaded; it has the watchdog.
+    guard: Option<Guard>,
     watchdog: Option<Watchdog>,
     signals: OwnedFd,
     /// Until all modules are loaded.
@@ -71,13 +74,13 @@ impl Supervisor {
     pub(crate) fn new(
         console: Console,
         signals: OwnedFd,
-        watchdog: Option<Watchdog>,
         loading: Option<Loading>,
     ) -> io::Result<Self> {
         let now_ms = clock::now_ms();
         Ok(Self {
             console,
-            watchdog,
+            guard: None,
+            watchdog: None,
             signals,
             equipped: loading.is_none(),
             loading,
@@ -96,8 +99,10 @@ impl Supervisor {
         })
     }
 
-    /// Supervises until the machine goes down.
-    pub(crate) fn run(mut self) -> ! {
+    /// Supervises until the machine goes down. What the boot has left under way
+    /// is under its `guard`.
+    pub(crate) fn run(mut self, guard: Guard) -> ! {
+        self.guard = Some(guard);
         loop {
             self.take_signals();
             self.take_modules();
@@ -107,6 +112,7 @@ impl Supervisor {
             self.keep_manager();
             self.take_pulse();
             if let Some(mode) = self.go_down() {
+                self.end_guard();
                 power::finish(&self.console, mode, self.watchdog.take());
             }
             self.speak();
@@ -132,6 +138,8 @@ impl Supervisor {
         let Some(loaded) = self.loading.as_ref().and_then(Loading::news) else {
             return;
         };
+        self.buttons = Buttons::find(Path::new("/sys/class/input"), Path::new("/dev/input"));
+        self.end_guard();
         if !self.equipped {
             self.equipped = true;
             if self.link.is_some() {
@@ -140,7 +148,13 @@ impl Supervisor {
         }
         if loaded == Loaded::All {
             self.loading = None;
-            self.buttons = Buttons::find(Path::new("/sys/class/input"), Path::new("/dev/input"));
+        }
+    }
+
+    /// Takes the watchdog over from the boot's guard.
+    fn end_guard(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            self.watchdog = guard.over();
         }
     }
 

@@ -84,7 +84,7 @@ pub(crate) fn hung_disk() -> Result<()> {
     let image = fixture::host_image("plain", "", &[])?;
     let mut config = fixture::disk_of(&image, "hung-disk")?;
     config.stop_on_reset = true;
-    config.append = "orlop.phase-limit=10".into();
+    config.append = "orlop.phase-limit=45".into();
     // It stands still until its disk does, too.
     config.extra.push("-S".into());
     std::fs::create_dir_all(&config.folder)?;
@@ -102,8 +102,12 @@ pub(crate) fn hung_disk() -> Result<()> {
     drop(qmp);
     machine.wait_for_end(PATIENCE)?;
     let text = machine.console().text();
-    let reason = "orlop: cannot boot: \"initramfs\" hangs, after 10 s: restarting";
+    let reason = "orlop: cannot boot: \"initramfs\" hangs, after 45 s: restarting";
     ensure!(text.contains(reason), "no {reason:?}:\n{text}");
+    ensure!(
+        text.contains("sysrq: Resetting"),
+        "it asked the disk:\n{text}"
+    );
     Ok(())
 }
 
