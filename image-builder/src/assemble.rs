@@ -408,19 +408,18 @@ impl Job<'_> {
             Format::Raw => Ok(raw),
             Format::Qcow2 => {
                 progress.step("converting to qcow2");
-                let mut name = raw.path().as_os_str().to_owned();
-                name.push(".qcow2");
-                let converted = tempfile::TempPath::try_from_path(PathBuf::from(name))?;
+                // Made before: others must not read a key that is in it.
+                let place = raw.path().parent().unwrap_or(Path::new("."));
+                let converted = tempfile::NamedTempFile::new_in(place)?;
                 let run = Command::new("qemu-img")
                     .args(["convert", "-q", "-f", "raw", "-O", "qcow2"])
-                    .args([raw.path(), &converted])
+                    .args([raw.path(), converted.path()])
                     .output()
                     .context("running qemu-img (Debian package qemu-utils)")?;
                 if !run.status.success() {
                     bail!("qemu-img: {}", String::from_utf8_lossy(&run.stderr).trim());
                 }
-                let file = File::open(&converted)?;
-                Ok(tempfile::NamedTempFile::from_parts(file, converted))
+                Ok(converted)
             }
         }
     }
