@@ -111,7 +111,9 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
         begun,
     };
     ways_in::buses(&handle, &tools, &mut host);
-    tokio::spawn(ways_in::open(handle, tools.clone(), host.clone(), begins));
+    // From here on they miss nothing of what the owner tells.
+    let ways_in = ways_in::Opening::new(handle, tools.clone(), host.clone());
+    tokio::spawn(ways_in.open(begins));
     Owner::run(tools, host, past, queues).await
 }
 
@@ -123,6 +125,11 @@ fn begin_network(host: &mut Host, paths: &Paths) -> anyhow::Result<Arc<Network>>
             .push(format!("the host name cannot be set: {error}"));
     }
     let config = &host.config;
-    let network = Network::begin(&config.network, config.hostname(), &paths.state())?;
+    let network = Network::begin(
+        &config.network,
+        config.hostname(),
+        host.ports().first().copied(),
+        &paths.state(),
+    )?;
     Ok(Arc::new(network))
 }

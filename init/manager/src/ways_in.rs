@@ -8,8 +8,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use orlop_control::types::Role;
-use tokio::sync::oneshot;
+use orlop_control::types::{Event, Role};
+use tokio::sync::{broadcast, oneshot};
 
 use crate::api::ApiConfig;
 use crate::container::Tools;
@@ -55,42 +55,67 @@ fn bus(handle: &Handle, socket: &Path, mode: u32, role: Role, host: &mut Host) {
     }
 }
 
-/// Opens the API and the console once the owner has `begun`, for good; what
-/// came of it is in `host.ways_in` then.
-pub async fn open(handle: Handle, tools: Tools, host: Host, begun: oneshot::Receiver<()>) {
-    // The owner is gone, and so is all this, in a moment.
-    if begun.await.is_err() {
-        return;
-    }
-    let paths = &tools.paths;
-    let config = ApiConfig {
-        unix_path: paths.api_socket(),
-        listen: host.config.api.address(),
-        client_ca_pem: host.client_ca(),
-        state_dir: paths.state(),
-        host_name: host.config.hostname().to_owned(),
-    };
-    let mut came = WaysIn::default();
-    let mut port = None;
-    match crate::api::serve(handle.clone(), config).await {
-        Ok(server) => {
-            port = server.address.map(|address| address.port());
-            let problem = server.problem.as_ref();
-            came.warnings.extend(problem.map(ToString::to_string));
-            tokio::spawn(server.run());
+/// The API and the console, before they are open.
+#[derive(Debug)]
+pub struct Opening {
+    handle: Handle,
+    tools: Tools,
+    host: Host,
+    /// What happens meanwhile, for the API and for the console.
+    events: [broadcast::Receiver<Event>; 2],
+}
+
+impl Opening {
+    /// Events are heard from now on.
+    pub fn new(handle: Handle, tools: Tools, host: Host) -> Opening {
+        let events = [handle.events(), handle.events()];
+        Opening {
+            handle,
+            tools,
+            host,
+            events,
         }
-        Err(error) => came.warnings.push(error.to_string()),
     }
-    if let Some(network) = &tools.network
-        && let Err(error) = network.set_api_port(port).await
-    {
-        came.warnings
-            .push(format!("the API's port cannot be opened: {error}"));
+
+    /// Opens them once the owner has `begun`, for good; what came of it is in
+    /// `host.ways_in` then.
+    pub async fn open(self, begun: oneshot::Receiver<()>) {
+        // The owner is gone, and so is all this, in a moment.
+        if begun.await.is_err() {
+            return;
+        }
+        let (paths, host) = (&self.tools.paths, &self.host);
+        let config = ApiConfig {
+            unix_path: paths.api_socket(),
+            listen: host.config.api.address(),
+            client_ca_pem: host.client_ca(),
+            state_dir: paths.state(),
+            host_name: host.config.hostname().to_owned(),
+        };
+        let [for_api, for_console] = self.events;
+        let mut came = WaysIn::default();
+        let mut port = None;
+        match crate::api::serve(self.handle.clone(), for_api, config).await {
+            Ok(server) => {
+                port = server.address.map(|address| address.port());
+                let problem = server.problem.as_ref();
+                came.warnings.extend(problem.map(ToString::to_string));
+                tokio::spawn(server.run());
+            }
+            Err(error) => came.warnings.push(error.to_string()),
+        }
+        came.fingerprint = crate::api::Identity::fingerprint_in(&paths.state())
+            .map(|fingerprint| fingerprint.to_string())
+            .filter(|_| port.is_some());
+        host.opened(came);
+        if let Some(network) = self.tools.network.clone() {
+            tokio::spawn(async move {
+                if let Err(error) = network.set_api_port(port).await {
+                    tracing::warn!("the API's port cannot be opened: {error}");
+                }
+            });
+        }
+        let screen = host.config.console.screen;
+        crate::console::show(self.handle, for_console, &paths.console(), screen, port).await;
     }
-    came.fingerprint = crate::api::Identity::fingerprint_in(&paths.state())
-        .map(|fingerprint| fingerprint.to_string())
-        .filter(|_| port.is_some());
-    host.opened(came);
-    let screen = host.config.console.screen;
-    crate::console::show(handle, &paths.console(), screen, port).await;
 }

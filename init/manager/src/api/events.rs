@@ -8,14 +8,13 @@ use axum::response::Response;
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
 use orlop_control::types::{ApiError, ErrorBody, Event, EventKind, EventQuery, EventRecord};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Api;
 use super::answer::Params;
 use super::ndjson::ndjson;
-use crate::handle::Handle;
 
 /// How many events are kept for readers that come back.
 const KEPT_MAX: usize = 256;
@@ -86,8 +85,8 @@ impl Kept {
 }
 
 impl EventLog {
-    /// Starts to keep what `handle` reports.
-    pub(super) fn new(handle: &Handle, tasks: &mut JoinSet<()>) -> Self {
+    /// Starts to keep `events`.
+    pub(super) fn new(mut events: broadcast::Receiver<Event>, tasks: &mut JoinSet<()>) -> Self {
         // Numbers grow across restarts of the manager because time does, and
         // fewer than a million events happen in a second.
         let start = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
@@ -97,7 +96,7 @@ impl EventLog {
             newest: start,
         }));
         let (sender, newest) = watch::channel(start);
-        let (mut events, keeper) = (handle.events(), kept.clone());
+        let keeper = kept.clone();
         tasks.spawn(async move {
             loop {
                 let event = match events.recv().await {

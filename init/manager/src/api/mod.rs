@@ -26,8 +26,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use orlop_control::types::Event;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 
 pub use identity::{Identity, IdentityError};
@@ -110,12 +111,16 @@ struct Shared {
 
 type Api = Arc<Shared>;
 
-/// Serves the API. The host's own socket has to work; what stands in the way of
+/// Serves the API, which tells of `events`. The host's own socket has to work; what stands in the way of
 /// the network's is in [`Server::problem`].
-pub async fn serve(handle: Handle, config: ApiConfig) -> Result<Server, ServeError> {
+pub async fn serve(
+    handle: Handle,
+    events: broadcast::Receiver<Event>,
+    config: ApiConfig,
+) -> Result<Server, ServeError> {
     let mut tasks = JoinSet::new();
     let shared = Arc::new(Shared {
-        events: EventLog::new(&handle, &mut tasks),
+        events: EventLog::new(events, &mut tasks),
         uploads: Uploads::new(handle.upload_dir()),
         execs: Arc::new(Semaphore::new(EXECS_MAX)),
         listing: Arc::new(Semaphore::new(1)),

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use orlop_control::types::{Event, EventKind, HealthState, UnitState};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
 
 use crate::handle::Handle;
@@ -25,12 +25,17 @@ const CALM: Duration = Duration::from_millis(200);
 const LATEST: Duration = Duration::from_secs(1);
 
 /// Shows the host on `path` for as long as the manager runs. With `screen`
-/// the screen is drawn; the lines come in any case.
-pub async fn show(handle: Handle, path: &Path, screen: bool, api_port: Option<u16>) {
+/// the screen is drawn; the lines, of `events`, come in any case.
+pub async fn show(
+    handle: Handle,
+    mut events: broadcast::Receiver<Event>,
+    path: &Path,
+    screen: bool,
+    api_port: Option<u16>,
+) {
     let Ok(mut console) = Console::open(path) else {
         return;
     };
-    let mut events = handle.events();
     let mut drawn = String::new();
     loop {
         tokio::select! {

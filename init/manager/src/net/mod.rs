@@ -56,14 +56,16 @@ use wiring::Wiring;
 
 /// The bridge's link name.
 pub const BRIDGE: &str = "orlop0";
-/// The TCP port of the API, until [`Network::set_api_port`] says otherwise.
-const API_PORT: u16 = 7470;
 /// Where the host's name servers are written, for its own programs.
 const RESOLV_CONF: &str = "/run/orlop/resolv.conf";
 /// Where the manager keeps what is gone after a boot.
 const RUNTIME_DIR: &str = "/run/orlop/manager";
 /// The first pause after the network could not be brought up, and the longest.
 const TRY_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+/// How long one try may take: the kernel answers in milliseconds, or not at all.
+const TRY: Duration = Duration::from_secs(60);
+/// How long a container that is to be connected waits for the network.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Everything that the network is told.
 #[derive(Clone, Debug)]
@@ -72,6 +74,8 @@ struct Settings {
     subnet: Cidr,
     /// For what is to outlive the manager but not the host's boot.
     runtime_dir: PathBuf,
+    /// How long a container that is to be connected waits for the network.
+    patience: Duration,
 }
 
 impl Settings {
@@ -85,6 +89,7 @@ impl Settings {
 #[derive(Debug)]
 pub struct Network {
     gateway: Ipv4Addr,
+    patience: Duration,
     book: Arc<Mutex<Book>>,
     /// The API's port, for a wiring that is still to come.
     api_port: Arc<Mutex<Option<u16>>>,
@@ -106,12 +111,18 @@ enum Progress {
 impl Network {
     /// Opens the book of addresses, and begins to bring the network up, or to
     /// find it up: bridge, packet filter, switches of the kernel, name server,
-    /// then uplinks; it tells DHCP servers `hostname`. What the kernel refuses is
-    /// tried again and again, and is the uplinks' problem meanwhile.
+    /// then uplinks; it tells DHCP servers `hostname`, and opens `api_port` on the
+    /// uplinks. What the kernel refuses is tried again and again, and is the
+    /// uplinks' problem meanwhile.
     ///
     /// # Errors
     /// A configuration that cannot work.
-    pub fn begin(cfg: &NetworkConfig, hostname: &str, state_dir: &Path) -> Result<Network> {
+    pub fn begin(
+        cfg: &NetworkConfig,
+        hostname: &str,
+        api_port: Option<u16>,
+        state_dir: &Path,
+    ) -> Result<Network> {
         let uplink = UplinkConfig {
             uplink: cfg.uplink.clone(),
             hostname: hostname.to_owned(),
@@ -121,11 +132,16 @@ impl Network {
             uplink,
             subnet: cfg.bridge.subnet,
             runtime_dir: PathBuf::from(RUNTIME_DIR),
+            patience: PATIENCE,
         };
-        Network::begin_with(settings, state_dir)
+        Network::begin_with(settings, api_port, state_dir)
     }
 
-    fn begin_with(mut settings: Settings, state_dir: &Path) -> Result<Network> {
+    fn begin_with(
+        mut settings: Settings,
+        api_port: Option<u16>,
+        state_dir: &Path,
+    ) -> Result<Network> {
         let (book, problem) = Book::open(&state_dir.join("addresses.json"), settings.subnet)?;
         if let Some(problem) = problem {
             warn!("{problem}");
@@ -133,9 +149,10 @@ impl Network {
         let gateway = book.pool().gateway();
         settings.subnet = book.pool().net();
         let book = Arc::new(Mutex::new(book));
-        let api_port = Arc::new(Mutex::new(Some(API_PORT)));
+        let api_port = Arc::new(Mutex::new(api_port));
         let (tell, progress) = watch::channel(Progress::Coming);
         let (uplinks, status) = watch::channel(UplinkStatus::default());
+        let patience = settings.patience;
         let task = BringUp {
             settings: Arc::new(settings),
             book: Arc::clone(&book),
@@ -145,6 +162,7 @@ impl Network {
         };
         Ok(Network {
             gateway,
+            patience,
             book,
             api_port,
             progress,
@@ -179,9 +197,10 @@ impl Network {
     ///
     /// # Errors
     /// No address is reserved for the unit, a port is not free, the kernel
-    /// refuses, or the network is not up. Nothing is left behind then.
+    /// refuses, or the network does not come up in time. Nothing is left behind
+    /// then.
     pub async fn attach(&self, unit: &str, pid: Pid, ports: &[PortMap]) -> Result<()> {
-        self.wiring().await?.attach(unit, pid, ports).await
+        self.wiring_in_time().await?.attach(unit, pid, ports).await
     }
 
     /// Takes over a container that an earlier manager connected: what is as it
@@ -190,7 +209,7 @@ impl Network {
     /// # Errors
     /// As for [`Network::attach`].
     pub async fn adopt(&self, unit: &str, pid: Pid, ports: &[PortMap]) -> Result<()> {
-        self.wiring().await?.adopt(unit, pid, ports).await
+        self.wiring_in_time().await?.adopt(unit, pid, ports).await
     }
 
     /// Removes a container's link and published ports, if they are there.
@@ -213,7 +232,7 @@ impl Network {
     }
 
     /// Which TCP port of the uplinks is open for the API; none when it does not
-    /// listen there. At first it is 7470.
+    /// listen there.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -225,6 +244,16 @@ impl Network {
             Err(NetError::Down(_)) => Ok(()),
             Err(other) => Err(other),
         }
+    }
+
+    /// The kernel's part, waited for while it is tried again: a container is made
+    /// by now, and would be made anew for a moment's trouble.
+    async fn wiring_in_time(&self) -> Result<Arc<Wiring>> {
+        let mut progress = self.progress.clone();
+        let up = progress.wait_for(|progress| matches!(progress, Progress::Up(_)));
+        // Up or not, this tells which, and why.
+        let _ = tokio::time::timeout(self.patience, up).await;
+        self.wiring().await
     }
 
     /// The kernel's part, once it is known whether there is one.
@@ -258,16 +287,28 @@ struct BringUp {
 }
 
 impl BringUp {
+    fn api_port(&self) -> Option<u16> {
+        *self.api_port.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tries until it is up.
     async fn run(self) {
         let [mut pause, longest] = TRY_AGAIN;
         loop {
-            let api_port = *self.api_port.lock().unwrap_or_else(PoisonError::into_inner);
+            let api_port = self.api_port();
             let (settings, book) = (Arc::clone(&self.settings), Arc::clone(&self.book));
-            match Wiring::up(settings, book, api_port, self.uplinks.clone()).await {
+            let up = Wiring::up(settings, book, api_port, self.uplinks.clone());
+            let late = |_| NetError::Ended("the time for bringing the network up");
+            let up = tokio::time::timeout(TRY, up).await.map_err(late);
+            match up.flatten() {
                 Ok(wiring) => {
-                    // Whoever set another port meanwhile waits for this, and sets it.
-                    self.tell.send_replace(Progress::Up(Arc::new(wiring)));
+                    let wiring = Arc::new(wiring);
+                    self.tell.send_replace(Progress::Up(Arc::clone(&wiring)));
+                    // Who set another port during a second try was told that it comes.
+                    let wanted = self.api_port();
+                    if let Err(error) = wiring.set_api_port(wanted).await {
+                        warn!("the API's port cannot be opened: {error}");
+                    }
                     return;
                 }
                 Err(error) => {

@@ -42,7 +42,9 @@ impl Fixture {
             state_dir: dir.path().join("state"),
             host_name: "demo".into(),
         };
-        let server = serve(handle, config).await.unwrap();
+        let server = serve(handle.clone(), handle.events(), config)
+            .await
+            .unwrap();
         assert!(server.problem.is_none(), "{:?}", server.problem);
         Self {
             dir,

@@ -19,7 +19,7 @@ use crate::api::{Shared, events::EventLog, uploads::Uploads};
 fn routes(dir: &std::path::Path) -> axum::Router {
     let (handle, _) = super::handle(dir);
     router(std::sync::Arc::new(Shared {
-        events: EventLog::new(&handle, &mut tokio::task::JoinSet::new()),
+        events: EventLog::new(handle.events(), &mut tokio::task::JoinSet::new()),
         uploads: Uploads::new(handle.upload_dir()),
         execs: std::sync::Arc::new(tokio::sync::Semaphore::new(1)),
         listing: std::sync::Arc::new(tokio::sync::Semaphore::new(1)),

@@ -133,7 +133,9 @@ async fn a_given_host_certificate_is_believed_by_its_authority() {
         state_dir: given,
         host_name: "demo".into(),
     };
-    let server = crate::api::serve(handle, config).await.unwrap();
+    let server = crate::api::serve(handle.clone(), handle.events(), config)
+        .await
+        .unwrap();
     let pair = files::read_pair(&fixture.pki(), "client").unwrap();
     let identity = Identity {
         certificate: pair.certificate,
@@ -175,7 +177,7 @@ async fn nothing_listens_without_an_authority() {
     ];
     for (ca, said) in cases {
         config.client_ca_pem = ca;
-        let server = crate::api::serve(handle.clone(), config.clone())
+        let server = crate::api::serve(handle.clone(), handle.events(), config.clone())
             .await
             .unwrap();
         assert!(server.address.is_none());

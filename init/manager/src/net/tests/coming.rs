@@ -12,7 +12,9 @@ fn what_the_kernel_refuses_is_tried_again() {
     in_world(async |world: World| {
         // Where the name server is to listen.
         let holder = UdpSocket::bind("0.0.0.0:53").unwrap();
-        let network = Network::begin_with(world.settings(), &world.state_dir()).unwrap();
+        let mut settings = world.settings();
+        settings.patience = Duration::from_millis(100);
+        let network = Network::begin_with(settings, Some(7470), &world.state_dir()).unwrap();
         let container = Spot::container();
         network.reserve("web").unwrap();
         let refused = network.attach("web", container.pid(), &[]).await;
@@ -42,5 +44,23 @@ fn what_the_kernel_refuses_is_tried_again() {
             rules.contains("dport 7471") && !rules.contains("7470"),
             "{rules}"
         );
+    });
+}
+
+#[test]
+fn a_container_waits_for_a_network_that_is_tried_again() {
+    in_world(async |world: World| {
+        let holder = UdpSocket::bind("0.0.0.0:53").unwrap();
+        let network =
+            Network::begin_with(world.settings(), Some(7470), &world.state_dir()).unwrap();
+        let container = Spot::container();
+        network.reserve("web").unwrap();
+        let attached = network.attach("web", container.pid(), &[]);
+        let later = async {
+            until(&network, "the reason", |status| status.problem.is_some()).await;
+            drop(holder);
+        };
+        let (attached, ()) = tokio::join!(attached, later);
+        attached.unwrap();
     });
 }

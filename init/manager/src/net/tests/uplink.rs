@@ -22,7 +22,8 @@ pub(super) async fn until(network: &Network, what: &str, holds: impl Fn(&UplinkS
 fn a_static_uplink_comes_late_and_comes_back() {
     in_world(async |world: World| {
         world.host.command("ip link set up0 name other0");
-        let network = Network::begin_with(world.settings(), &world.state_dir()).unwrap();
+        let network =
+            Network::begin_with(world.settings(), Some(7470), &world.state_dir()).unwrap();
         until(&network, "no link", |status| {
             let problem = status.problem.as_deref().unwrap_or_default();
             problem.contains("no link matches network.uplink.interface = \"up*\"")
@@ -118,7 +119,7 @@ fn a_dhcp_uplink() {
     }
     in_world(async |world: World| {
         let settings = world.settings_with(Addressing::Dhcp, Vec::new());
-        let network = Network::begin_with(settings, &world.state_dir()).unwrap();
+        let network = Network::begin_with(settings, Some(7470), &world.state_dir()).unwrap();
         until(&network, "nobody answers", |status| {
             let problem = status.problem.as_deref().unwrap_or_default();
             problem.contains("waiting for a DHCP server")
@@ -152,7 +153,7 @@ fn a_dhcp_uplink() {
         drop(network);
         drop(server);
         let settings = world.settings_with(Addressing::Dhcp, Vec::new());
-        let network = Network::begin_with(settings, &world.state_dir()).unwrap();
+        let network = Network::begin_with(settings, Some(7470), &world.state_dir()).unwrap();
         until(&network, "the link", |status| !status.links.is_empty()).await;
         let status = network.uplink().borrow().clone();
         assert_eq!(status.addresses, [address], "it has its time");

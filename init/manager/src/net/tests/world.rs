@@ -244,6 +244,7 @@ impl World {
                 prefix_len: 16,
             },
             runtime_dir: self.directory.path().join("run"),
+            patience: PATIENCE,
         }
     }
 
@@ -268,7 +269,7 @@ impl World {
     }
 
     pub(super) async fn network(&self) -> Network {
-        let network = Network::begin_with(self.settings(), &self.state_dir()).unwrap();
+        let network = Network::begin_with(self.settings(), Some(7470), &self.state_dir()).unwrap();
         let mut status = network.uplink();
         let ready = status.wait_for(|status| status.addresses.contains(&HOST));
         let ready = tokio::time::timeout(PATIENCE, ready).await;
