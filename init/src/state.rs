@@ -48,9 +48,9 @@ pub(crate) fn bring_up(console: &Console, disk: &str, going_on: &dyn Fn()) -> Re
         Err(error) => {
             let detail = format!(
                 "the state partition cannot be used: {error:#}. The host runs from memory with the \
-                 units of its image, and keeps nothing. To rescue what is on the partition named \
-                 \"state\", attach the disk elsewhere and run e2fsck -f on it; to reset the host, \
-                 write the state partition of its image there again."
+                 units of its image, and keeps nothing. Attach the disk to another machine: e2fsck -f \
+                 /dev/disk/by-partlabel/state may rescue what is on it, and mkfs.ext4 \
+                 /dev/disk/by-partlabel/state resets the host, which keeps nothing of it then."
             );
             console.say(&detail);
             let options = c"mode=0755,size=50%";

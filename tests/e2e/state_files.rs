@@ -61,6 +61,19 @@ pub(crate) fn debugfs(disk: &Path, commands: &str) -> Result<()> {
     Ok(())
 }
 
+/// Makes a new file system on the state partition, as mkfs.ext4(8) by itself does.
+pub(crate) fn mkfs(disk: &Path) -> Result<()> {
+    let Range { start, end } = partition(disk, "state")?;
+    let output = Command::new("/sbin/mkfs.ext4")
+        .args(["-q", "-F", "-E", &format!("offset={start}")])
+        .arg(disk)
+        .arg(format!("{}k", (end - start) / 1024))
+        .output()
+        .context("cannot run mkfs.ext4: is the package e2fsprogs installed?")?;
+    ensure!(output.status.success(), "mkfs.ext4: {output:?}");
+    Ok(())
+}
+
 /// The bytes of `disk` that its partition `name` takes.
 pub(crate) fn partition(disk: &Path, name: &str) -> Result<Range<u64>> {
     let output = Command::new("/sbin/sfdisk")

@@ -13,7 +13,8 @@ const POLITE: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
     [stop]\nsignal = \"SIGUSR1\"\n";
 
 /// Somebody presses the power button, as `virsh shutdown` does: the machine goes
-/// off in order, its container stopped by its unit's stop signal.
+/// off in order, its container stopped by its unit's stop signal. So it is when
+/// an operator has it rebooted, and it comes back.
 pub(crate) fn button() -> Result<()> {
     let image = fixture::host_image("plain", "", &[])?;
     let config = fixture::disk_of(&image, "power-button")?;
@@ -39,5 +40,17 @@ pub(crate) fn button() -> Result<()> {
     fixture::wait_state(&guest, "polite", UnitState::Running)?;
     let codes = fixture::exit_codes(&guest, "polite")?;
     ensure!(codes == [Some(42)], "not its own end: {codes:?}");
+
+    // It must be ready for its signal in this life, too.
+    fixture::wait_output(&guest, &["logs", "polite"], "ready\nready")?;
+    let before = guest.operator().status()?.boot_id;
+    guest.operator().run(&["reboot"])?;
+    fixture::wait("another boot", || {
+        let status = guest.operator().status();
+        Ok(status.is_ok_and(|host| host.boot_id != before))
+    })?;
+    fixture::wait_state(&guest, "polite", UnitState::Running)?;
+    let codes = fixture::exit_codes(&guest, "polite")?;
+    ensure!(codes == [Some(42); 2], "not its own end: {codes:?}");
     guest.power_off(PATIENCE)
 }

@@ -138,6 +138,37 @@ mod tests {
     }
 
     #[test]
+    fn it_tells_the_host_and_why_units_do_not_run() {
+        let host = HostStatus {
+            name: "demo".to_owned(),
+            version: "1.0.0".to_owned(),
+            slot: "a".to_owned(),
+            kernel: "6.1.0".to_owned(),
+            addresses: vec![[192, 0, 2, 7].into()],
+            warnings: vec!["no room".to_owned()],
+            ..HostStatus::default()
+        };
+        let mut broken = unit("db", Some("exited with code 1"));
+        broken.state = UnitState::Backoff;
+        let mut well = unit("web", None);
+        well.address = Some([10, 89, 0, 2].into());
+        let text = render(&host, &[broken, well], Some(7470), 25, 80);
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert_eq!(
+            lines,
+            [
+                "demo 1.0.0   slot a   kernel 6.1.0",
+                "address   192.0.2.7",
+                "API       https://192.0.2.7:7470",
+                "! no room",
+                "",
+                "  db   backoff               exited with code 1",
+                "  web  running               10.89.0.2",
+            ]
+        );
+    }
+
+    #[test]
     fn units_that_do_not_run_are_seen_first() {
         let mut units: Vec<_> = (0..40).map(|n| unit(&format!("u{n}"), None)).collect();
         units.push(unit("broken", Some("exited with code 1")));
