@@ -29,7 +29,10 @@ pub fn cache() -> PathBuf {
     target().join("cache")
 }
 
+/// Names another folder than [`vm`]'s own in the environment.
+pub const VM_PLACE: &str = "ORLOP_VM";
+
 /// Disks and runtime files of `cargo vm up`.
 pub fn vm() -> PathBuf {
-    target().join("vm")
+    std::env::var_os(VM_PLACE).map_or_else(|| target().join("vm"), PathBuf::from)
 }

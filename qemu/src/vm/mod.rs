@@ -5,6 +5,7 @@ mod down;
 mod files;
 mod host;
 mod test;
+mod trial;
 mod up;
 
 use anyhow::Result;

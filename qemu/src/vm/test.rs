@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
+use super::trial;
 use crate::{build, debian, paths};
 
 #[derive(clap::Args)]
@@ -32,6 +33,15 @@ pub(super) fn run(options: &Options) -> Result<()> {
         sources()?;
     }
     step("release binaries", build::binaries_for_tests)?;
+    let wanted = |name: &str| {
+        options
+            .filter
+            .as_ref()
+            .is_none_or(|part| name.contains(part))
+    };
+    if wanted(trial::NAME) {
+        step(trial::NAME, trial::run)?;
+    }
     let mut end_to_end = cargo();
     end_to_end.args(["test", "--package", "orlop-tests", "--test", "e2e", "--"]);
     if let Some(filter) = &options.filter {
