@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 /// `orlop.phase-limit=SECONDS`: far more than any that goes on, and the kernel
 /// gives a disk's request up by itself after a few minutes.
 const LIMIT: Duration = Duration::from_secs(600);
+/// How long the reason of a reset takes through a slow serial line.
+const SAID: Duration = Duration::from_secs(2);
 /// How often the watchdog is fed.
 const FEED: Duration = Duration::from_secs(5);
 
@@ -126,6 +128,8 @@ fn reset(phase: &'static str, limit: Duration) {
         "cannot boot: {phase:?} hangs, after {} s: restarting",
         limit.as_secs()
     ));
+    // A reset waits for no terminal, and these words are to be read.
+    thread::sleep(SAID);
     if let Err(error) = power::reset() {
         console.say(&format!("/proc/sysrq-trigger: {error}"));
         let _ = reboot(RebootCommand::Restart);
