@@ -35,13 +35,18 @@ pub fn binaries_for_tests() -> Result<()> {
 }
 
 fn release_build(packages: &[&str]) -> Result<()> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(paths::repository())
-        .args(["build", "--release", "--bins"]);
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--bins"]);
     for package in packages {
         cargo.args(["--package", package]);
     }
+    run(&mut cargo)
+}
+
+/// The cargo that runs this program, in the repository's top folder.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::repository());
     // `cargo run` names this package in the environment. Build scripts that
     // ask for such names would see them change from a plain `cargo build` to
     // this one, and with them half of what is built here would be built again.
@@ -51,7 +56,7 @@ fn release_build(packages: &[&str]) -> Result<()> {
             cargo.env_remove(&name);
         }
     }
-    run(&mut cargo)
+    cargo
 }
 
 /// A release binary's path.

@@ -1,12 +1,12 @@
 //! `cargo vm test`: every check there is, in the order that fails soonest.
 
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
 use super::trial;
-use crate::{build, debian, paths};
+use crate::build::{self, cargo};
+use crate::debian;
 
 #[derive(clap::Args)]
 pub(super) struct Options {
@@ -93,12 +93,6 @@ fn tests_for_root() -> Result<()> {
         ),
     }
     build::run(&mut tests)
-}
-
-fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(paths::repository());
-    cargo
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::build::cargo;
 use crate::{http, machine, paths};
 
 /// What `cargo vm test NAME` knows it by.
@@ -51,23 +52,24 @@ struct Trial {
 }
 
 impl Trial {
-    /// This very program, with `words`.
-    fn vm(&self, words: &[&str]) -> Result<Command> {
-        let mut vm = Command::new(std::env::current_exe()?);
-        vm.args(words).env(paths::VM_PLACE, &self.place);
-        Ok(vm)
+    /// `cargo vm` with `words`. Not this program's own file, which the tests'
+    /// build has replaced where it found other features to build it with.
+    fn vm(&self, words: &[&str]) -> Command {
+        let mut vm = cargo();
+        vm.arg("vm").args(words).env(paths::VM_PLACE, &self.place);
+        vm
     }
 
-    fn up(&self, more: &[&str]) -> Result<Command> {
-        let mut up = self.vm(&["up", "--direct", "--memory", "768"])?;
+    fn up(&self, more: &[&str]) -> Command {
+        let mut up = self.vm(&["up", "--direct", "--memory", "768"]);
         up.arg("--host").arg(&self.host);
         up.arg("--port").arg(self.port.to_string()).args(more);
-        Ok(up)
+        up
     }
 
     /// Left running, driven with the lines that it prints, and shut down.
     fn detached(&self) -> Result<()> {
-        let said = said(&mut self.up(&["--detach"])?)?;
+        let said = said(&mut self.up(&["--detach"]))?;
         let url = format!("http://localhost:{}/", self.port);
         ensure!(said.contains(&url), "no {url}:\n{said}");
         let (status, page) = http::get(self.port, "/")?;
@@ -87,20 +89,20 @@ impl Trial {
         let units = self::said(&mut shell)?;
         ensure!(units.contains("web"), "no web:\n{units}");
 
-        let second = self.up(&["--detach"])?.output()?;
+        let second = self.up(&["--detach"]).output()?;
         let complaint = String::from_utf8_lossy(&second.stderr);
         ensure!(
             !second.status.success() && complaint.contains("a guest is running already"),
             "a second guest: {second:?}"
         );
-        let down = self::said(&mut self.vm(&["down"])?)?;
+        let down = self::said(&mut self.vm(&["down"]))?;
         ensure!(down.contains("The guest is off."), "{down}");
         self.is_off()
     }
 
     /// Interrupted by Ctrl-C, on the same disk.
     fn interrupted(&self) -> Result<()> {
-        let mut up = self.up(&[])?.stdout(Stdio::piped()).spawn()?;
+        let mut up = self.up(&[]).stdout(Stdio::piped()).spawn()?;
         let output = up.stdout.take().context("no output")?;
         let mut heard = String::new();
         for line in BufReader::new(output).lines() {
