@@ -85,7 +85,8 @@ pub(crate) fn boot(root: Root, signals: OwnedFd, guard: &Guard) -> Result<Superv
     files::replace(Path::new(BOOT_REPORT_PATH), &text).context(BOOT_REPORT_PATH)?;
     // The last that may hang goes on beside the supervisor.
     guard.phase("the manager's modules");
-    Supervisor::new(Console::open(), signals, boot.loading).context("preparing to supervise")
+    let loading = boot.loading.context("no modules are being loaded")?;
+    Supervisor::new(Console::open(), signals, loading).context("preparing to supervise")
 }
 
 fn run(boot: &mut Boot<'_>) -> Result<()> {

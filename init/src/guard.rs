@@ -5,6 +5,7 @@
 //! the watchdog once there is one. The supervisor needs neither: it never waits
 //! for a disk, and feeds the watchdog itself.
 
+use crate::command_line;
 use crate::console::Console;
 use crate::power;
 use orlop_sys::watchdog::Watchdog;
@@ -138,11 +139,7 @@ fn reset(phase: &'static str, limit: Duration) {
 
 /// `orlop.phase-limit=SECONDS`, at least [`LIMIT_MIN_S`].
 fn limit(command_line: &str) -> Duration {
-    let words = command_line.split_whitespace();
-    let given = words
-        .filter_map(|word| word.strip_prefix("orlop.phase-limit="))
-        .next_back();
-    given
+    command_line::value(command_line, "orlop.phase-limit")
         .and_then(|text| text.parse().ok())
         .map_or(LIMIT, |seconds: u32| {
             Duration::from_secs(seconds.max(LIMIT_MIN_S).into())

@@ -5,7 +5,7 @@ use crate::console::Console;
 use crate::disk::partitions::{self, Partition};
 use crate::disk::verity::{self, RootHash, Superblock};
 use crate::guard::Guard;
-use crate::{clock, files, modules, mounts};
+use crate::{clock, command_line, files, modules, mounts};
 use anyhow::{Context, Result, bail};
 use orlop_handover::Slot;
 use orlop_sys::dm;
@@ -96,11 +96,7 @@ fn modules_and_disk(console: &Console, root: &RootHash, phases: &mut Phases) -> 
 
 /// The root hash that the kernel's command line names.
 fn root_hash(command_line: &str) -> Result<RootHash> {
-    let words = command_line.split_whitespace();
-    let Some(text) = words
-        .filter_map(|word| word.strip_prefix("orlop.root="))
-        .next_back()
-    else {
+    let Some(text) = command_line::value(command_line, "orlop.root") else {
         bail!("kernel command line: no orlop.root=: expected the root hash, 64 hex digits");
     };
     RootHash::parse(text)

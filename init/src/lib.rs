@@ -14,6 +14,7 @@
 
 mod boot;
 mod clock;
+mod command_line;
 mod console;
 pub mod disk;
 mod files;

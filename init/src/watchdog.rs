@@ -1,7 +1,7 @@
 //! Which watchdog the machine has, and arming it.
 
 use crate::console::Console;
-use crate::{files, modules};
+use crate::{command_line, files, modules};
 use orlop_sys::watchdog::Watchdog;
 use std::path::{Path, PathBuf};
 
@@ -67,11 +67,7 @@ fn devices(class: &Path, software: bool) -> Vec<(PathBuf, String)> {
 
 /// `orlop.watchdog=SECONDS`, 10 to 600.
 fn timeout(command_line: &str) -> u32 {
-    let words = command_line.split_whitespace();
-    let given = words
-        .filter_map(|word| word.strip_prefix("orlop.watchdog="))
-        .next_back();
-    given
+    command_line::value(command_line, "orlop.watchdog")
         .and_then(|text| text.parse().ok())
         .map_or(TIMEOUT_S, |s: u32| s.clamp(10, 600))
 }

@@ -1,6 +1,7 @@
 //! What the stories start from: images that are built once, and fresh guests.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::{Mutex, OnceLock};
@@ -252,6 +253,13 @@ pub(crate) fn wait_output(guest: &Guest, arguments: &[&str], wanted: &str) -> Re
 
 /// What `curl`, with the client's certificate and key, gets from the API.
 pub(crate) fn curl(guest: &Guest, path: &str) -> Result<String> {
+    let url = format!("https://{}{path}", guest.operator().address());
+    // The host's own certificate is pinned by its fingerprint, not signed.
+    curl_believing(&["--insecure".as_ref()], &url)
+}
+
+/// [`curl`], with what makes it believe a host.
+pub(crate) fn curl_believing(words: &[&OsStr], url: &str) -> Result<String> {
     let pki = pki()?;
     let output = std::process::Command::new("curl")
         .args([
@@ -261,18 +269,17 @@ pub(crate) fn curl(guest: &Guest, path: &str) -> Result<String> {
             "--max-time",
             "60",
         ])
-        // The host's own certificate is pinned by its fingerprint, not signed.
-        .arg("--insecure")
+        .args(words)
         .arg("--cert")
         .arg(pki.join("client.crt"))
         .arg("--key")
         .arg(pki.join("client.key"))
-        .arg(format!("https://{}{path}", guest.operator().address()))
+        .arg(url)
         .output()
         .context("cannot run curl")?;
     ensure!(
         output.status.success(),
-        "curl {path}: {}{}",
+        "curl {url}: {}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );

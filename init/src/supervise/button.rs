@@ -27,7 +27,7 @@ pub(super) struct Buttons {
 
 impl Buttons {
     /// Those that `class` (/sys/class/input) knows and `dev` (/dev/input) has.
-    /// Boot has loaded their drivers; what is plugged in later is not heard.
+    /// What is plugged in once all drivers are loaded is not heard.
     pub(super) fn find(class: &Path, dev: &Path) -> Self {
         let open = |entry: std::fs::DirEntry| {
             let keys = files::read(entry.path().join("device/capabilities/key")).ok()?;

@@ -43,14 +43,13 @@ const LONGEST_SLEEP_MS: u64 = 5_000;
 /// Everything that PID 1 holds while the host is up.
 pub(crate) struct Supervisor {
     console: Console,
-    /// Until the modules that the manager needs are loaded; it has the watchdog.
+    /// Until the modules that the manager needs are loaded; it has the watchdog,
+    /// and the manager is not told that all is ready.
     guard: Option<Guard>,
     watchdog: Option<Watchdog>,
     signals: OwnedFd,
     /// Until all modules are loaded.
     loading: Option<Loading>,
-    /// The modules that the manager needs are loaded.
-    equipped: bool,
     buttons: Buttons,
     output: Output,
     link: Option<InitEnd>,
@@ -71,19 +70,14 @@ pub(crate) fn block_signals() -> io::Result<OwnedFd> {
 
 impl Supervisor {
     /// The last thing that may fail.
-    pub(crate) fn new(
-        console: Console,
-        signals: OwnedFd,
-        loading: Option<Loading>,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(console: Console, signals: OwnedFd, loading: Loading) -> io::Result<Self> {
         let now_ms = clock::now_ms();
         Ok(Self {
             console,
             guard: None,
             watchdog: None,
             signals,
-            equipped: loading.is_none(),
-            loading,
+            loading: Some(loading),
             buttons: Buttons::default(),
             output: Output::new()?,
             link: None,
@@ -139,23 +133,21 @@ impl Supervisor {
             return;
         };
         self.buttons = Buttons::find(Path::new("/sys/class/input"), Path::new("/dev/input"));
-        self.end_guard();
-        if !self.equipped {
-            self.equipped = true;
-            if self.link.is_some() {
-                self.outbox.ready();
-            }
+        if self.end_guard() && self.link.is_some() {
+            self.outbox.ready();
         }
         if loaded == Loaded::All {
             self.loading = None;
         }
     }
 
-    /// Takes the watchdog over from the boot's guard.
-    fn end_guard(&mut self) {
-        if let Some(guard) = self.guard.take() {
-            self.watchdog = guard.over();
-        }
+    /// Takes the watchdog over from the boot's guard, if that is not done yet.
+    fn end_guard(&mut self) -> bool {
+        let Some(guard) = self.guard.take() else {
+            return false;
+        };
+        self.watchdog = guard.over();
+        true
     }
 
     /// Starts the manager when it is time to.
@@ -173,7 +165,7 @@ impl Supervisor {
             Ok((ours, pid)) => {
                 self.link = Some(ours);
                 self.outbox.greet(&self.kept, &self.exits);
-                if self.equipped {
+                if self.guard.is_none() {
                     self.outbox.ready();
                 }
                 if let Some(Ending::Containers { longest_ms, .. }) = self.ending {

@@ -55,25 +55,10 @@ pub(crate) fn known_by_its_authority() -> Result<()> {
         !misnamed.status.success() && said.contains("certificate"),
         "by a name that the certificate lacks: {misnamed:?}"
     );
-    let output = Command::new("curl")
-        .args([
-            "--silent",
-            "--show-error",
-            "--fail-with-body",
-            "--max-time",
-            "60",
-        ])
-        .arg("--cacert")
-        .arg(pki.join("ca.crt"))
-        .arg("--cert")
-        .arg(pki.join("client.crt"))
-        .arg("--key")
-        .arg(pki.join("client.key"))
-        .arg(format!("https://localhost:{port}/v1/units"))
-        .output()
-        .context("cannot run curl")?;
-    ensure!(output.status.success(), "{output:?}");
-    let _: Vec<UnitStatus> = serde_json::from_slice(&output.stdout)?;
+    let authority = pki.join("ca.crt");
+    let url = format!("https://localhost:{port}/v1/units");
+    let units = fixture::curl_believing(&["--cacert".as_ref(), authority.as_os_str()], &url)?;
+    let _: Vec<UnitStatus> = serde_json::from_str(&units)?;
 
     // Power off asks by the address alone, which needs the fingerprint.
     guest.trust(fixture::PATIENCE)?;

@@ -111,8 +111,8 @@ struct Shared {
 
 type Api = Arc<Shared>;
 
-/// Serves the API, which tells of `events`. The host's own socket has to work; what stands in the way of
-/// the network's is in [`Server::problem`].
+/// Serves the API, which tells of `events`. The host's own socket has to work;
+/// what stands in the way of the network's is in [`Server::problem`].
 pub async fn serve(
     handle: Handle,
     events: broadcast::Receiver<Event>,
@@ -187,13 +187,9 @@ async fn bind_network(
         Ok(None) => return Err(ServeError::NoClientCa(address)),
         Err(reason) => return Err(ServeError::ClientCa(reason.clone())),
     };
-    let (state_dir, host_name, ca) = (
-        config.state_dir.clone(),
-        config.host_name.clone(),
-        ca.clone(),
-    );
+    let (config, ca) = (config.clone(), ca.clone());
     let tls = aside(move || {
-        let identity = Identity::open(&state_dir, &host_name)?;
+        let identity = Identity::open(&config.state_dir, &config.host_name)?;
         tls::config(&identity, &ca)
     })
     .await?;
