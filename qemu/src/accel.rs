@@ -41,8 +41,7 @@ impl Accel {
 /// How long the probe guest may take; a working KVM needs under two seconds.
 const PROBE_LIMIT: Duration = Duration::from_secs(6);
 
-/// Boots `kernel` under KVM without a root: it panics, and `panic=-1` with
-/// `-no-reboot` makes QEMU leave. If QEMU leaves in time by itself, KVM works.
+/// Whether KVM runs `kernel` here.
 ///
 /// Returns the choice and the reason for it, in a line for the user.
 pub fn probe(kernel: &Path) -> (Accel, String) {
@@ -57,7 +56,7 @@ pub fn probe(kernel: &Path) -> (Accel, String) {
         );
     }
     let started = Instant::now();
-    match run_probe(kernel) {
+    match runs(Accel::Kvm, kernel, PROBE_LIMIT) {
         Ok(true) => (
             Accel::Kvm,
             format!(
@@ -79,30 +78,24 @@ pub fn probe(kernel: &Path) -> (Accel, String) {
     }
 }
 
-fn run_probe(kernel: &Path) -> std::io::Result<bool> {
+/// Boots `kernel` without a root: it panics, and `panic=-1` with `-no-reboot`
+/// makes QEMU leave. Whether QEMU leaves by itself within `limit`.
+///
+/// # Errors
+///
+/// When QEMU cannot be started or waited for.
+pub fn runs(accel: Accel, kernel: &Path, limit: Duration) -> std::io::Result<bool> {
     let mut child = machine::with_this_thread()
-        .args([
-            "-nodefaults",
-            "-machine",
-            "q35",
-            "-accel",
-            "kvm",
-            "-cpu",
-            "host",
-            "-m",
-            "256",
-            "-display",
-            "none",
-            "-no-reboot",
-        ])
-        .arg("-kernel")
+        .args(["-nodefaults", "-machine", "q35", "-m", "256"])
+        .args(accel.arguments())
+        .args(["-display", "none", "-no-reboot", "-kernel"])
         .arg(kernel)
         .args(["-append", "panic=-1 quiet"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let deadline = Instant::now() + PROBE_LIMIT;
+    let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait()? {
             return Ok(status.success());

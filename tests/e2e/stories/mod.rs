@@ -12,6 +12,7 @@ mod lifecycle;
 mod limits;
 mod network;
 mod power;
+mod probe;
 mod real_software;
 mod signed_host;
 mod state_repair;
@@ -22,8 +23,13 @@ mod watchdogs;
 /// A story: ends well or says what went wrong.
 pub(crate) type Story = fn() -> anyhow::Result<()>;
 
-/// Every story and its name.
+/// Every story and its name; the longest first, so that others run beside it.
 pub(crate) const ALL: &[(&str, Story)] = &[
+    (
+        "manager_killed_a_hundred_times_loses_nothing",
+        crash_only::hundred_kills,
+    ),
+    ("a_probe_guest_tells_what_runs_here", probe::guest_that_runs),
     (
         "demo_boots_through_firmware_and_serves_its_page",
         demo::boots_through_firmware,
@@ -111,8 +117,4 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ),
     ("a_panicked_kernel_reboots", watchdogs::panicked_kernel),
     ("the_power_button_switches_off_in_order", power::button),
-    (
-        "manager_killed_a_hundred_times_loses_nothing",
-        crash_only::hundred_kills,
-    ),
 ];
