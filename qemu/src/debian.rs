@@ -44,23 +44,36 @@ pub const FOR_TESTS: &[&str] = &[
 /// When packages are missing and this is neither root nor has `sudo`: the error
 /// holds the exact command to run. Also when `apt-get` fails.
 pub fn ensure(wanted: &[&str]) -> Result<()> {
+    ensure_as(as_root, wanted)
+}
+
+fn ensure_as(
+    root: impl FnOnce() -> Option<&'static [&'static str]>,
+    wanted: &[&str],
+) -> Result<()> {
     let missing = missing(wanted)?;
     if missing.is_empty() {
         return Ok(());
     }
     let list: Vec<&str> = missing.iter().copied().collect();
     eprintln!("Debian packages to install: {}", list.join(" "));
-    let prefix = as_root().with_context(|| {
+    let command = format!(
+        "apt-get update && apt-get install --no-install-recommends {}",
+        list.join(" ")
+    );
+    let prefix = root().with_context(|| {
         format!(
-            "these packages are missing, and this is neither root nor is there sudo; run as root:\n  \
-             apt-get update && apt-get install --no-install-recommends {}",
-            list.join(" ")
+            "these packages are missing, and this is neither root nor is there sudo; \
+             run as root:\n  {command}"
         )
     })?;
-    apt(prefix, &["update", "-qq"])?;
     let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
     install.extend(&list);
-    apt(prefix, &install)
+    apt(prefix, &["update", "-qq"])
+        .and_then(|()| apt(prefix, &install))
+        .with_context(|| {
+            format!("the packages could not be installed; by hand, as root:\n  {command}")
+        })
 }
 
 /// What to put before a command that only root may run; `None` where this is
@@ -121,7 +134,7 @@ fn apt(prefix: &[&str], arguments: &[&str]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::not_installed;
+    use super::{ensure_as, not_installed};
 
     #[test]
     fn only_installed_packages_count() {
@@ -131,5 +144,15 @@ mod tests {
             missing.into_iter().collect::<Vec<_>>(),
             ["curl", "gcc", "mtools"]
         );
+    }
+
+    #[test]
+    fn without_root_the_command_for_it_is_told() {
+        ensure_as(|| None, &["dpkg"]).unwrap();
+        let error = ensure_as(|| None, &["dpkg", "orlop-b", "orlop-a"]).unwrap_err();
+        let told = format!("{error:#}");
+        let command =
+            "\n  apt-get update && apt-get install --no-install-recommends orlop-a orlop-b";
+        assert!(told.ends_with(command), "{told}");
     }
 }
