@@ -165,7 +165,7 @@ pub fn disk_report(host: &Path, output: &Path) -> Result<String> {
         .output()
         .context("cannot run orlop-image")?;
     if !built.status.success() {
-        bail!("{image:?} ended with {}", built.status);
+        bail!("{} ended with {}", words(&image), built.status);
     }
     Ok(String::from_utf8(built.stdout)?)
 }
@@ -198,7 +198,7 @@ pub fn pki(folder: &Path) -> Result<()> {
 ///
 /// When it cannot be started or does not end well; names the whole command.
 pub fn run(command: &mut Command) -> Result<()> {
-    let words = format!("{command:?}");
+    let words = words(command);
     let status = command
         .status()
         .with_context(|| format!("cannot run {words}"))?;
@@ -206,6 +206,16 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("{words} ended with {status}");
     }
     Ok(())
+}
+
+/// A command as one would type it; what is left out of its environment would
+/// only hide that.
+fn words(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn make_parent(file: &Path) -> Result<()> {

@@ -1,8 +1,9 @@
 //! `cargo vm test`: every check there is, in the order that fails soonest.
 
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::trial;
 use crate::build::{self, cargo};
@@ -27,6 +28,7 @@ const FOR_ROOT: &[&str] = &[
 const COMPLETE: [&str; 2] = ["ORLOP_TESTS_COMPLETE", "1"];
 
 pub(super) fn run(options: &Options) -> Result<()> {
+    let started = Instant::now();
     debian::ensure(debian::FOR_UP)?;
     debian::ensure(debian::FOR_TESTS)?;
     if options.filter.is_none() {
@@ -42,12 +44,38 @@ pub(super) fn run(options: &Options) -> Result<()> {
     if wanted(trial::NAME) {
         step(trial::NAME, trial::run)?;
     }
-    let mut end_to_end = cargo();
-    end_to_end.args(["test", "--package", "orlop-tests", "--test", "e2e", "--"]);
-    if let Some(filter) = &options.filter {
-        end_to_end.arg(filter);
+    if let Some(filter) = &options.filter
+        && number_of_stories(options)? == 0
+    {
+        ensure!(wanted(trial::NAME), "no test's name contains {filter:?}");
+        return Ok(());
     }
-    step("end to end", || build::run(&mut end_to_end))
+    step("end to end", || build::run(&mut stories(options)))?;
+    eprintln!("== all: done in {:.0} s", started.elapsed().as_secs_f32());
+    Ok(())
+}
+
+/// The end-to-end tests that `options` name.
+fn stories(options: &Options) -> Command {
+    let mut tests = cargo();
+    tests.args(["test", "--package", "orlop-tests", "--test", "e2e", "--"]);
+    tests.args(&options.filter);
+    tests
+}
+
+/// How many those are.
+fn number_of_stories(options: &Options) -> Result<usize> {
+    let output = stories(options)
+        .arg("--list")
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "the list of tests: {}",
+        output.status
+    );
+    let list = String::from_utf8(output.stdout)?;
+    Ok(list.lines().filter(|line| line.ends_with(": test")).count())
 }
 
 /// Every check that needs no image.

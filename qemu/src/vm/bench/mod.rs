@@ -40,7 +40,8 @@ pub(super) struct Options {
     /// Write the table in Markdown, too
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Where the figures go as JSON [default: bench.json in target/vm]
+    /// Where the figures go as JSON, `-` being standard output [default:
+    /// bench.json in target/vm]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -57,12 +58,16 @@ pub(super) fn run(options: &Options) -> Result<()> {
     conditions.at_end()?;
     let report = Report { conditions, rows };
     println!("\n{}", report.table());
-    let json = options
-        .json
-        .clone()
-        .unwrap_or_else(|| paths::vm().join("bench.json"));
-    write(&json, &serde_json::to_string_pretty(&report)?)?;
-    println!("As JSON: {}", json.display());
+    let json = serde_json::to_string_pretty(&report)?;
+    match &options.json {
+        Some(file) if file.as_os_str() == "-" => println!("{json}"),
+        Some(file) => write(file, &json)?,
+        None => {
+            let file = paths::vm().join("bench.json");
+            write(&file, &json)?;
+            println!("As JSON: {}", file.display());
+        }
+    }
     if let Some(file) = &options.markdown {
         write(file, &report.markdown())?;
         println!("As Markdown: {}", file.display());
