@@ -61,8 +61,9 @@ fn parse(line: &str) -> Option<(u64, &str, u64, &str)> {
 /// What the tormentor put on the console.
 #[derive(Debug)]
 pub(super) struct Torment {
-    /// How many kills of each kind fell.
-    pub(super) kills: BTreeMap<String, u32>,
+    /// The kills of each kind: how long after what they were to meet, in
+    /// microseconds, rising.
+    pub(super) kills: BTreeMap<String, Vec<u64>>,
     /// The times without a manager, from a kill to the next one's start, in
     /// milliseconds since 1970.
     pub(super) gaps: Vec<(i64, i64)>,
@@ -72,7 +73,7 @@ impl Torment {
     pub(super) fn read(console: &str) -> Result<Torment> {
         let mut begins: Vec<i64> = Vec::new();
         let mut falls: Vec<i64> = Vec::new();
-        let mut kills = BTreeMap::new();
+        let mut kills: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for said in console.split("chaos: ").skip(1) {
             let said = said.lines().next().unwrap_or_default().trim_end();
             let words: Vec<&str> = said.split(' ').collect();
@@ -82,14 +83,16 @@ impl Torment {
                     let told = numbered(begins.len(), number, time);
                     begins.push(told.context(said.to_owned())?);
                 }
-                ["kill", number, "at", moment, "at", time] => {
+                ["kill", number, "at", moment, "at", time, "after", late_us] => {
                     let told = numbered(falls.len() + 1, number, time);
                     falls.push(told.context(said.to_owned())?);
-                    *kills.entry(moment.to_owned()).or_default() += 1;
+                    let late_us = late_us.parse().context(said.to_owned())?;
+                    kills.entry(moment.to_owned()).or_default().push(late_us);
                 }
                 _ => ensure!(words[0] == "rests", "the tormentor said {said:?}"),
             }
         }
+        kills.values_mut().for_each(|kind| kind.sort_unstable());
         ensure!(begins.len() == falls.len() + 1, "{begins:?} {falls:?}");
         let gaps = falls.into_iter().zip(begins.into_iter().skip(1)).collect();
         Ok(Torment { kills, gaps })
