@@ -91,7 +91,7 @@ pub(crate) fn boot(root: Root, signals: OwnedFd, guard: &Guard) -> Result<Superv
 
 fn run(boot: &mut Boot<'_>) -> Result<()> {
     for (name, phase) in PHASES {
-        boot.console.log("orlop-init", name);
+        boot.console.say(name);
         boot.guard.phase(name);
         phase(boot).with_context(|| format!("boot phase {name:?}"))?;
         boot.root.phases.done(name);

@@ -41,8 +41,22 @@ pub(crate) fn boots_through_firmware() -> Result<()> {
         "{web:?}"
     );
 
+    let versions = guest.operator().run(&["version"])?;
+    for wanted in ["1.0.0", env!("CARGO_PKG_VERSION"), "(amd64)"] {
+        ensure!(versions.contains(wanted), "no {wanted:?} in:\n{versions}");
+    }
     ensure!(host.serial > 0, "which installation it is: {host:?}");
 
+    // Boot tells how far it is, then the status screen takes over.
+    let told = guest.console_text();
+    let mut lines = told.lines().map(str::trim_end);
+    for phase in ["file systems", "watchdog", "state", "identity"] {
+        let wanted = format!("orlop: {phase}");
+        ensure!(
+            lines.any(|line| line == wanted),
+            "no {wanted:?} in its place:\n{told}"
+        );
+    }
     let console = guest.machine().console();
     for wanted in [
         "demo 1.0.0   slot a   kernel ",
