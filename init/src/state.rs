@@ -31,6 +31,12 @@ const DIRECTORIES: &[&str] = &[
     "/state/var/log/orlop",
 ];
 
+/// What a new state partition is made with by hand: what its image had, which
+/// cannot be had later, and `mkfs.ext4` does not give by itself. (Descriptors
+/// for the last block of 16 TiB, in blocks of 4 KiB, are reserved.)
+const RESET: &str = "mkfs.ext4 -O quota,project,verity,^64bit -E \
+     quotatype=prjquota,resize=4294967295 /dev/disk/by-partlabel/state";
+
 /// How it went.
 pub(crate) struct Outcome {
     pub(crate) health: StateHealth,
@@ -49,8 +55,8 @@ pub(crate) fn bring_up(console: &Console, disk: &str, going_on: &dyn Fn()) -> Re
             let detail = format!(
                 "the state partition cannot be used: {error:#}. The host runs from memory with the \
                  units of its image, and keeps nothing. Attach the disk to another machine: e2fsck -f \
-                 /dev/disk/by-partlabel/state may rescue what is on it, and mkfs.ext4 \
-                 /dev/disk/by-partlabel/state resets the host, which keeps nothing of it then."
+                 /dev/disk/by-partlabel/state may rescue what is on it, and {RESET} resets the host, \
+                 which keeps nothing of it then."
             );
             console.say(&detail);
             let options = c"mode=0755,size=50%";

@@ -1,6 +1,7 @@
 //! Files on a guest's state partition, written while the guest is off, by
 //! Debian's `debugfs`: as whoever has the disk in hand could.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::Range;
@@ -61,17 +62,39 @@ pub(crate) fn debugfs(disk: &Path, commands: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a new file system on the state partition, as mkfs.ext4(8) by itself does.
-pub(crate) fn mkfs(disk: &Path) -> Result<()> {
+/// Makes a new file system on the state partition, as mkfs.ext4(8) does with
+/// `options`, which have an `-E`.
+pub(crate) fn mkfs(disk: &Path, options: &str) -> Result<()> {
     let Range { start, end } = partition(disk, "state")?;
     let output = Command::new("/sbin/mkfs.ext4")
-        .args(["-q", "-F", "-E", &format!("offset={start}")])
+        .args(["-q", "-F"])
+        .args(
+            options
+                .replacen("-E ", &format!("-E offset={start},"), 1)
+                .split(' '),
+        )
         .arg(disk)
         .arg(format!("{}k", (end - start) / 1024))
         .output()
         .context("cannot run mkfs.ext4: is the package e2fsprogs installed?")?;
     ensure!(output.status.success(), "mkfs.ext4: {output:?}");
     Ok(())
+}
+
+/// The features of the state partition's file system.
+pub(crate) fn features(disk: &Path) -> Result<BTreeSet<String>> {
+    let Range { start, .. } = partition(disk, "state")?;
+    let output = Command::new("/sbin/dumpe2fs")
+        .arg("-h")
+        .arg(format!("{}?offset={start}", disk.display()))
+        .output()
+        .context("cannot run dumpe2fs: is the package e2fsprogs installed?")?;
+    let text = String::from_utf8(output.stdout)?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Filesystem features:"));
+    let words = line.with_context(|| format!("dumpe2fs told no features: {text}"))?;
+    Ok(words.split_whitespace().map(str::to_owned).collect())
 }
 
 /// The bytes of `disk` that its partition `name` takes.

@@ -17,6 +17,7 @@ const SLEEPER: &str = "[container]\nimage = \"localhost/busybox:1\"\n";
 pub(crate) fn ruined_state() -> Result<()> {
     let image = fixture::host_image("baked-sleeper", "", &[("sleeper", SLEEPER)])?;
     let config = fixture::disk_of(&image, "ruined-state")?;
+    let features = state_files::features(&config.disk)?;
     ruin_state(&config)?;
     let mut guest = fixture::boot(config.clone())?;
     let host = guest.operator().status()?;
@@ -24,7 +25,7 @@ pub(crate) fn ruined_state() -> Result<()> {
     let console = guest.console_text();
     for wanted in [
         "the state partition cannot be used",
-        "mkfs.ext4 /dev/disk/by-partlabel/state resets the host",
+        "/dev/disk/by-partlabel/state resets the host",
     ] {
         ensure!(
             host.state_detail.contains(wanted),
@@ -35,7 +36,14 @@ pub(crate) fn ruined_state() -> Result<()> {
     fixture::wait_state(&guest, "sleeper", UnitState::Running)?;
     guest.power_off(PATIENCE)?;
 
-    state_files::mkfs(&config.disk)?;
+    let (_, advice) = host
+        .state_detail
+        .split_once("and mkfs.ext4 ")
+        .context("no command")?;
+    let (options, _) = advice.split_once(" /dev/").context("no options")?;
+    state_files::mkfs(&config.disk, options)?;
+    let anew = state_files::features(&config.disk)?;
+    ensure!(anew == features, "{anew:?}, not {features:?}");
     let mut guest = fixture::boot(config)?;
     let host = guest.operator().status()?;
     ensure!(host.state == "ok", "it is not reset: {host:?}");
