@@ -94,10 +94,15 @@ impl Executable {
     fn missing(&self) -> anyhow::Error {
         let name = &self.name;
         let text = if name.contains('/') {
-            format!("exec {name:?}: no such file in the container")
+            format!(
+                "exec {name:?}: no such file in the container; the command's first word must name one"
+            )
         } else {
             let search = &self.search;
-            format!("exec {name:?}: not found in the container's PATH ({search})")
+            format!(
+                "exec {name:?}: not found in the container's PATH ({search}); \
+                 the command's first word must name a program there"
+            )
         };
         let status = NOT_FOUND;
         Failure { status, text }.into()

@@ -64,9 +64,10 @@ pub(crate) fn unit_files() -> Result<()> {
         for word in words {
             ensure!(said.contains(word), "{name}: no {word:?} in:\n{said}");
         }
+        let answer = guest.operator().try_run(&["status", name])?;
         ensure!(
-            guest.operator().try_run(&["status", name])?.status.code() == Some(1),
-            "{name} is there"
+            String::from_utf8_lossy(&answer.stderr).contains("no unit is named"),
+            "{name} is there: {answer:?}"
         );
     }
     let answer = fixture::try_apply(
@@ -78,26 +79,7 @@ pub(crate) fn unit_files() -> Result<()> {
         "{answer:?}"
     );
 
-    let cycle = [
-        (
-            "one",
-            format!("[unit]\nrequires = [\"two\"]\n{}", busybox("")),
-        ),
-        (
-            "two",
-            format!("[unit]\nrequires = [\"one\"]\n{}", busybox("")),
-        ),
-    ];
-    let files: Vec<(&str, &[u8])> = cycle
-        .iter()
-        .map(|(name, text)| (*name, text.as_bytes()))
-        .collect();
-    let answer = fixture::try_apply(&guest, &files)?;
-    let said = String::from_utf8_lossy(&answer.stderr).into_owned();
-    ensure!(
-        said.contains("one -> two -> one"),
-        "the cycle is not named:\n{said}"
-    );
+    cycle_is_named(&guest)?;
 
     // A bad file for the unit that runs.
     let answer = fixture::try_apply(&guest, &[("good", b"[container]\nimage = 7\n")])?;
@@ -131,6 +113,31 @@ pub(crate) fn unit_files() -> Result<()> {
     guest.power_off(PATIENCE)
 }
 
+/// Units that require each other are refused by naming the circle.
+fn cycle_is_named(guest: &Guest) -> Result<()> {
+    let cycle = [
+        (
+            "one",
+            format!("[unit]\nrequires = [\"two\"]\n{}", busybox("")),
+        ),
+        (
+            "two",
+            format!("[unit]\nrequires = [\"one\"]\n{}", busybox("")),
+        ),
+    ];
+    let files: Vec<(&str, &[u8])> = cycle
+        .iter()
+        .map(|(name, text)| (*name, text.as_bytes()))
+        .collect();
+    let answer = fixture::try_apply(guest, &files)?;
+    let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+    ensure!(
+        said.contains("one -> two -> one"),
+        "the cycle is not named:\n{said}"
+    );
+    Ok(())
+}
+
 /// Containers that cannot run: `status` says why, and what to do; the one beside
 /// them goes on running.
 pub(crate) fn containers() -> Result<()> {
@@ -141,13 +148,21 @@ pub(crate) fn containers() -> Result<()> {
     let never = "[restart]\npolicy = \"never\"\n";
     let no_image = format!("[container]\nimage = \"localhost/absent:9\"\n{never}");
     let no_command = busybox(&format!("command = [\"/no/such/thing\"]\n{never}"));
+    let no_secret = busybox(&format!("secrets = [\"absent\"]\n{never}"));
     fixture::apply(
         &guest,
-        &[("no-image", &no_image), ("no-command", &no_command)],
+        &[
+            ("no-image", &no_image),
+            ("no-command", &no_command),
+            ("no-secret", &no_secret),
+        ],
     )?;
     let advice = "load it with `orlop load FILE`";
     expect_reason(&guest, "no-image", &["localhost/absent:9", advice])?;
-    expect_reason(&guest, "no-command", &["/no/such/thing"])?;
+    let advice = "first word must name";
+    expect_reason(&guest, "no-command", &["/no/such/thing", advice])?;
+    let advice = "expected the file /var/lib/orlop/secrets/absent";
+    expect_reason(&guest, "no-secret", &[advice])?;
     another_architecture(&guest)?;
     let after = guest.operator().unit("good")?;
     ensure!(

@@ -87,13 +87,14 @@ pub fn secrets(
     mount("tmpfs", &place, "tmpfs", flags, Some(c"mode=0755,size=16m"))?;
     let (uid, gid) = (Some(base + user.uid), Some(base + user.gid));
     for name in &unit.container.secrets {
-        let bytes =
-            crate::durable::read_bounded(&paths.secret(name), SECRET_MAX).map_err(|error| {
-                Error::new(
-                    error.kind(),
-                    format!("secret {name:?} cannot be read: {error}"),
-                )
-            })?;
+        let path = paths.secret(name);
+        let bytes = crate::durable::read_bounded(&path, SECRET_MAX).map_err(|error| {
+            let path = path.display();
+            Error::new(
+                error.kind(),
+                format!("secret {name:?}: expected the file {path} on the host: {error}"),
+            )
+        })?;
         if bytes.len() > SECRET_MAX {
             return Err(Error::other(format!(
                 "secret {name:?} is larger than {SECRET_MAX} bytes"
