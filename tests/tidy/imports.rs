@@ -40,15 +40,40 @@ const FENCED: &[(&str, &[&str])] = &[
     ("libc", &["runtime/sys"]),
 ];
 
+/// The packages that a crate depends on, for its build and its tests, too, on
+/// whatever target, and by their own names.
 fn dependencies(folder: &str) -> Vec<String> {
     let path = repository().join(folder).join("Cargo.toml");
     let text = std::fs::read_to_string(&path).expect("a manifest");
     let manifest: toml::Table = text.parse().expect("a manifest that parses");
-    ["dependencies", "dev-dependencies"]
-        .iter()
-        .filter_map(|section| manifest.get(*section)?.as_table())
-        .flat_map(|table| table.keys().cloned())
-        .collect()
+    named_in(&manifest)
+}
+
+fn named_in(manifest: &toml::Table) -> Vec<String> {
+    let sections = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let tables = sections.iter().filter_map(|name| manifest.get(*name));
+    let entries = tables.filter_map(toml::Value::as_table).flatten();
+    let mut names: Vec<String> = entries
+        .map(|(key, how)| {
+            let package = how.get("package").and_then(toml::Value::as_str);
+            package.unwrap_or(key).to_owned()
+        })
+        .collect();
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    for (_, target) in targets.into_iter().flatten() {
+        names.extend(target.as_table().map(named_in).unwrap_or_default());
+    }
+    names
+}
+
+#[test]
+fn every_way_to_depend_is_seen() {
+    let text = "[dependencies]\na.workspace = true\nx = { package = \"b\" }\n\
+                [build-dependencies]\nc = \"1\"\n[dev-dependencies]\nd = \"1\"\n\
+                [target.'cfg(unix)'.dependencies]\ne = \"1\"\n";
+    let mut names = named_in(&text.parse().expect("a manifest"));
+    names.sort();
+    assert_eq!(names, ["a", "b", "c", "d", "e"]);
 }
 
 #[test]

@@ -119,7 +119,8 @@ pub(crate) fn dropped_files() -> Result<()> {
     let first = fixture::wait_state(&guest, "dropped", UnitState::Running)?;
 
     deploy("echo 'imgae = 1' > /units/dropped.toml")?;
-    // `orlop status` fails while something is wrong.
+    deploy("busybox ln -s /no/where /units/dangling.toml")?;
+    fixture::wait_state(&guest, "dangling", UnitState::Rejected)?;
     fixture::wait("the error to be told", || {
         let answer = guest.operator().try_run(&["status"])?;
         Ok(String::from_utf8_lossy(&answer.stdout).contains("dropped.toml:1:1"))

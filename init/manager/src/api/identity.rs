@@ -138,6 +138,7 @@ fn replace(dir: &Path, name: &str, content: &str) -> Result<(), IdentityError> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
 
     use super::*;
 
@@ -163,7 +164,16 @@ mod tests {
         Identity::open(state.path(), "demo").unwrap();
         fs::remove_file(state.path().join("api/host.crt")).unwrap();
         fs::write(state.path().join("api/host.crt.new"), "half").unwrap();
-        Identity::open(state.path(), "demo").unwrap();
+        let identity = Identity::open(state.path(), "demo").unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth();
+        // It refuses a key that is not the certificate's.
+        config
+            .with_single_cert(identity.chain, identity.key)
+            .unwrap();
     }
 
     #[test]
