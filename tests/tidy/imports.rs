@@ -8,6 +8,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("runtime/sys", &[]),
     ("init/unit", &[]),
     ("image-builder/slot", &[]),
+    ("image-builder/loader", &[]),
     ("init/handover", &["orlop-sys"]),
     ("runtime/images", &["orlop-sys"]),
     ("runtime", &["orlop-sys"]),
@@ -38,6 +39,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("axum", &["init/manager"]),
     ("zbus", &["init/manager"]),
     ("libc", &["runtime/sys"]),
+    ("r-efi", &["image-builder/loader"]),
 ];
 
 /// The packages that a crate depends on, for its build and its tests, too, on

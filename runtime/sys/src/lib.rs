@@ -1,8 +1,8 @@
 //! System calls that neither std nor rustix offers as safe functions, one concept a file.
 //!
-//! This is the only crate of the workspace with unsafe code. Each module states what makes
-//! its functions safe to call. It must not know what a container, a unit or an image is:
-//! policy belongs to its callers.
+//! This is the only crate of the host with unsafe code (`image-builder/loader`, which the
+//! firmware runs, has its own). Each module states what makes its functions safe to call. It must
+//! not know what a container, a unit or an image is: policy belongs to its callers.
 
 pub mod blkpg;
 pub mod bpf;
