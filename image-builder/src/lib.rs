@@ -7,6 +7,7 @@
 //! host TOML, units, binaries, Debian packages, OCI archives      (host, kernel)
 //!   -> root tree -> EROFS -> hash tree -> root hash              (rootfs, erofs, verity)
 //!   -> initramfs + kernel + command line with the hash -> UKI    (initramfs, cpio, uki)
+//!   -> loader for the firmware                                   (efi)
 //!   -> ESP, state, partition table -> disk                       (esp, state, gpt, assemble)
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 mod assemble;
 pub mod cpio;
+pub mod efi;
 pub mod erofs;
 pub mod esp;
 pub mod gpt;
