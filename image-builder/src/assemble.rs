@@ -23,12 +23,15 @@ use crate::place::Staged;
 use crate::request::{BuildReport, BuildRequest, Format, Part, Progress};
 use crate::state::Given;
 use crate::verity::{self, Superblock};
-use crate::{esp, gpt, host_pair, initramfs, rootfs, state, uki};
+use crate::{efi, esp, gpt, host_pair, initramfs, rootfs, state, uki};
 
 /// Smallest root partition unless the host TOML says otherwise, and the step
 /// of larger ones: the sizes can never be changed on a disk that is in use.
 const ROOT_MIN: u64 = 128 << 20;
 const ROOT_STEP: u64 = 64 << 20;
+
+/// The program of ours that the firmware starts.
+const LOADER: &str = "orlop-loader";
 
 /// What comes from Debian's packages.
 struct Debian {
@@ -55,6 +58,8 @@ pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<Buil
         .iter()
         .map(|name| Ok((*name, rootfs::binary(&request.binaries, name)?)))
         .collect::<Result<Vec<_>>>()?;
+    let loader = efi::application(&rootfs::binary(&request.binaries, LOADER)?)
+        .with_context(|| request.binaries.join(LOADER).display().to_string())?;
     let given = request.pki.as_deref().map(host_pair::read).transpose()?;
     progress.step("fetching Debian packages");
     let debian = debian(&Debs::new(&cache), &inputs)?;
@@ -72,6 +77,7 @@ pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<Buil
         debian: &debian,
         tree: &tree,
         initrd: &initrd,
+        loader: &loader,
         given: given.as_deref().unwrap_or_default(),
     };
     job.write(progress)
@@ -170,6 +176,7 @@ struct Job<'a> {
     debian: &'a Debian,
     tree: &'a Tree,
     initrd: &'a [u8],
+    loader: &'a [u8],
     given: &'a [Given],
 }
 
@@ -361,10 +368,8 @@ impl Job<'_> {
         };
         let loader: &[u8] = b"timeout 0\neditor no\nauto-entries no\nauto-firmware no\n";
         let files = [
-            (
-                "EFI/BOOT/BOOTX64.EFI".to_owned(),
-                self.debian.boot_loader.as_slice(),
-            ),
+            // Started by firmware that knows nothing of this disk; starts the other.
+            ("EFI/BOOT/BOOTX64.EFI".to_owned(), self.loader),
             (
                 "EFI/systemd/systemd-bootx64.efi".to_owned(),
                 self.debian.boot_loader.as_slice(),

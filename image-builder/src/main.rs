@@ -47,7 +47,8 @@ struct BuildArgs {
     /// Where packages are kept between builds
     #[arg(long, default_value = "target/cache")]
     cache: PathBuf,
-    /// Where orlop-init, orlop-manager and orlop-runtime are [default: beside this program]
+    /// Where orlop-init, orlop-manager, orlop-runtime and orlop-loader are [default:
+    /// beside this program]
     #[arg(long)]
     binaries: Option<PathBuf>,
     /// Directory that `orlop pki init` made: its host.crt and host.key become this

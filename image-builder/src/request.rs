@@ -35,7 +35,8 @@ pub struct BuildRequest {
     pub format: Format,
     /// Directory of what is kept between builds.
     pub cache: PathBuf,
-    /// Directory of `orlop-init`, `orlop-manager` and `orlop-runtime`, static.
+    /// Directory of `orlop-init`, `orlop-manager`, `orlop-runtime` and
+    /// `orlop-loader`, static.
     pub binaries: PathBuf,
     /// Directory of the host's own `host.crt` and `host.key`; without it the host
     /// makes its own at its first boot.

@@ -4,6 +4,8 @@
 // Helpers of tests may fail as the tests themselves do.
 #![allow(clippy::unwrap_used)]
 
+mod programs;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -58,9 +60,7 @@ fn bake(dir: &Path) -> Vec<u8> {
         .arg("-o")
         .arg(at("odd.tar")));
     fs::create_dir(at("bin")).unwrap();
-    for name in ["orlop-init", "orlop-manager", "orlop-runtime"] {
-        fs::copy("/bin/busybox", at("bin").join(name)).unwrap();
-    }
+    programs::put(&at("bin"));
     let host = "name = \"baked\"\nversion = \"1\"\n[disk]\nesp = \"128M\"\nstate = \"160M\"\n\
                 [image]\ncontainers = [{ source = \"odd.tar\", reference = \"localhost/odd:1\" }]\n";
     fs::write(at("host.toml"), host).unwrap();

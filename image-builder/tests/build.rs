@@ -4,6 +4,8 @@
 // Helpers of tests may fail as the tests themselves do.
 #![allow(clippy::unwrap_used)]
 
+mod programs;
+
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -36,15 +38,13 @@ units = ["units/web.toml"]
 
 const UNIT: &str = "[container]\nimage = \"localhost/web:1\"\n";
 
-/// A directory with a host TOML and with busybox under our programs' names.
+/// A directory with a host TOML and with what stands for our programs.
 fn project(dir: &Path, host: &str) -> BuildRequest {
     fs::create_dir_all(dir.join("units")).unwrap();
     fs::create_dir_all(dir.join("bin")).unwrap();
     fs::write(dir.join("host.toml"), host).unwrap();
     fs::write(dir.join("units/web.toml"), UNIT).unwrap();
-    for name in ["orlop-init", "orlop-manager", "orlop-runtime"] {
-        fs::copy("/bin/busybox", dir.join("bin").join(name)).unwrap();
-    }
+    programs::put(&dir.join("bin"));
     BuildRequest {
         pki: None,
         host: dir.join("host.toml"),
@@ -287,6 +287,41 @@ fn complaints_name_the_line_of_the_host_file() {
         error.contains("host.toml:10:") && error.contains("gone.tar"),
         "{error}"
     );
+}
+
+#[test]
+fn the_firmware_starts_our_loader_which_finds_systemd_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let request = project(dir.path(), HOST);
+    build(&request, &mut Notes::default()).unwrap();
+    let esp = cut(&request.output, "esp", &dir.path().join("esp"));
+    let file = |path: &str| {
+        let copy = dir.path().join("copy.efi");
+        run("mcopy", &["-o", "-i", &esp, path, copy.to_str().unwrap()]);
+        fs::read(copy).unwrap()
+    };
+    let magic = b"#### LoaderInfo: systemd-boot ";
+    let is_systemd_boot = |bytes: &[u8]| bytes.windows(magic.len()).any(|part| part == magic);
+    let first = file("::/EFI/BOOT/BOOTX64.EFI");
+    assert!(first.starts_with(b"MZ") && !is_systemd_boot(&first));
+    assert!(is_systemd_boot(&file("::/EFI/systemd/systemd-bootx64.efi")));
+
+    for (name, wanted) in [
+        ("/bin/busybox", "as a program for the firmware"),
+        ("/bin/sh", "dynamically linked"),
+        ("", "cargo build --release -p orlop-loader"),
+    ] {
+        let loader = dir.path().join("bin/orlop-loader");
+        match name {
+            "" => fs::remove_file(loader).unwrap(),
+            other => drop(fs::copy(other, loader).unwrap()),
+        }
+        let error = format!("{:#}", build(&request, &mut Notes::default()).unwrap_err());
+        assert!(
+            error.contains(wanted) && error.contains("/bin/orlop-loader"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

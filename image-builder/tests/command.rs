@@ -3,6 +3,8 @@
 // Helpers of tests may fail as the tests themselves do.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod programs;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -12,12 +14,10 @@ use orlop_image::inspect::SlotContent;
 const HOST: &str = "name = \"plain\"\nversion = \"1\"\n\
                     [disk]\nesp = \"128M\"\nstate = \"160M\"\n";
 
-/// A directory with a host TOML and with busybox under our programs' names.
+/// A directory with a host TOML and with what stands for our programs.
 fn project(dir: &Path) {
     fs::create_dir(dir.join("bin")).unwrap();
-    for name in ["orlop-init", "orlop-manager", "orlop-runtime"] {
-        fs::copy("/bin/busybox", dir.join("bin").join(name)).unwrap();
-    }
+    programs::put(&dir.join("bin"));
     fs::write(dir.join("plain.toml"), HOST).unwrap();
 }
 

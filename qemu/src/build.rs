@@ -12,6 +12,7 @@ const PACKAGES: &[&str] = &[
     "orlop-init",
     "orlop-manager",
     "orlop-runtime",
+    "orlop-loader",
     "orlop-image",
     "orlop-control",
 ];

@@ -109,6 +109,7 @@ fn build_as_ordinary_user(place: &Path, odd: &OddImage) -> Result<PathBuf> {
         "orlop-init",
         "orlop-manager",
         "orlop-runtime",
+        "orlop-loader",
         "orlop-image",
     ] {
         fs::copy(build::binary(name), at("binaries").join(name))?;

@@ -86,7 +86,7 @@ fn flip_unit(number: u32) -> String {
 pub(crate) fn tormented_binaries() -> Result<PathBuf> {
     fixture::once("chaos-binaries", |place| {
         std::fs::create_dir_all(place)?;
-        for name in ["orlop-init", "orlop-runtime"] {
+        for name in ["orlop-init", "orlop-runtime", "orlop-loader"] {
             std::fs::copy(build::binary(name), place.join(name))?;
         }
         let manager = std::fs::read(build::binary("orlop-manager"))?;
