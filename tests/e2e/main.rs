@@ -1,6 +1,7 @@
 //! End-to-end tests: real images, booted under QEMU, read as stories.
 
 mod debian_images;
+mod esp_files;
 mod fixture;
 mod neighbour;
 mod odd_image;

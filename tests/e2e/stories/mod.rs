@@ -4,6 +4,7 @@ mod api;
 mod bad_input;
 mod baked;
 mod boot_faults;
+mod boot_partition;
 mod bus;
 mod crash_only;
 mod demo;
@@ -100,6 +101,18 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     (
         "a_full_state_partition_stops_nothing_that_runs",
         full_state::full_state,
+    ),
+    (
+        "an_image_that_is_cut_off_gives_way_to_the_old_one",
+        boot_partition::truncated_image,
+    ),
+    (
+        "a_machine_with_nothing_to_start_never_waits_for_a_person",
+        boot_partition::nothing_to_start,
+    ),
+    (
+        "the_loader_leaves_the_stack_to_interrupts",
+        boot_partition::leaves_the_stack_alone,
     ),
     ("a_changed_root_is_not_used", boot_faults::changed_root),
     ("a_hung_manager_is_replaced", watchdogs::hung_manager),
