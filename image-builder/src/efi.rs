@@ -130,8 +130,11 @@ fn relocate(
 ) -> Result<Vec<u32>, EfiError> {
     let mut moved = Vec::new();
     for section in header.sections(endian, file)?.iter() {
-        if section.sh_type(endian) == elf::SHT_RELR {
-            return unfit("has packed relocations");
+        // Packed ones (`SHT_RELR`) leave the address in its place.
+        if let Some(places) = section.relr(endian, file)? {
+            for place in places {
+                moved.push(move_by_page(segments, place, None)?);
+            }
         }
         let Some((all, _)) = section.rela(endian, file)? else {
             continue;
@@ -141,23 +144,35 @@ fn relocate(
             if kind != elf::R_X86_64_RELATIVE {
                 return unfit(format!("has a relocation of type {kind:?}"));
             }
-            let place = one.r_offset(endian).wrapping_add(PAGE.into());
-            let target = one.r_addend(endian).wrapping_add(PAGE.into());
-            let found = segments.iter_mut().find_map(|segment| {
-                let at = usize::try_from(place.checked_sub(segment.address.into())?).ok()?;
-                segment.content.get_mut(at..at.checked_add(8)?)
-            });
-            let Some(bytes) = found else {
-                return unfit(format!(
-                    "has a relocation outside of its data, at {place:#x}"
-                ));
-            };
-            bytes.copy_from_slice(&target.to_le_bytes());
-            moved.push(place as u32);
+            let address = one.r_addend(endian) as u64;
+            moved.push(move_by_page(segments, one.r_offset(endian), Some(address))?);
         }
     }
     moved.sort_unstable();
     Ok(moved)
+}
+
+/// Puts `address`, or what is there, at `place` in the ELF file's memory, a page
+/// further on like everything else. Gives the place in the PE image.
+fn move_by_page(
+    segments: &mut [Segment],
+    place: u64,
+    address: Option<u64>,
+) -> Result<u32, EfiError> {
+    let place = place.wrapping_add(PAGE.into());
+    let found = segments.iter_mut().find_map(|segment| {
+        let at = usize::try_from(place.checked_sub(segment.address.into())?).ok()?;
+        let bytes = segment.content.get_mut(at..)?;
+        bytes.first_chunk_mut::<8>()
+    });
+    let Some(bytes) = found else {
+        return unfit(format!(
+            "has a relocation outside of its data, at {place:#x}"
+        ));
+    };
+    let address = address.unwrap_or(u64::from_le_bytes(*bytes));
+    *bytes = address.wrapping_add(PAGE.into()).to_le_bytes();
+    Ok(place as u32)
 }
 
 fn write(segments: &[Segment], moved: &[u32], entry: u32) -> Result<Vec<u8>, EfiError> {
@@ -242,7 +257,7 @@ mod tests {
     /// Adds up two numbers, one of which it knows only by an address in its data.
     const PROGRAM: &str = ".globl efi_main\nefi_main: mov where(%rip), %rax\n\
         add (%rax), %rcx\nmov %rcx, sum(%rip)\nret\n\
-        .data\nnumber: .quad 0x1234567\nwhere: .quad number\n.bss\nsum: .skip 9000\n";
+        .data\n.balign 8\nnumber: .quad 0x1234567\nwhere: .quad number\n.bss\nsum: .skip 9000\n";
 
     fn linked(text: &str, words: &[&str]) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
@@ -266,7 +281,16 @@ mod tests {
 
     #[test]
     fn addresses_in_data_move_with_the_image() {
-        let made = application(&linked(PROGRAM, &["-static-pie"])).unwrap();
+        let plain = linked(PROGRAM, &["-static-pie"]);
+        moves(&plain);
+        let packed = linked(PROGRAM, &["-static-pie", "-Wl,-z,pack-relative-relocs"]);
+        let file = object::read::elf::ElfFile64::<Endianness>::parse(&*packed).unwrap();
+        assert!(file.section_by_name(".relr.dyn").is_some());
+        moves(&packed);
+    }
+
+    fn moves(program: &[u8]) {
+        let made = application(program).unwrap();
         let image = PeFile64::parse(made.as_slice()).unwrap();
         let headers = image.nt_headers();
         let optional = &headers.optional_header;
@@ -298,7 +322,7 @@ mod tests {
                 .unwrap()
                 .next_multiple_of(4096)
         );
-        assert!(application(&linked(PROGRAM, &["-static-pie"])).unwrap() == made);
+        assert!(application(program).unwrap() == made);
     }
 
     #[test]
