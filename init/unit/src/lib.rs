@@ -31,7 +31,7 @@ pub use diagnostic::{Diagnostic, Position};
 pub use expected::Expected;
 pub use host::{
     Addressing, ApiConfig, BakedContainer, Bridge, ClientCa, Console, Disk, Host, ImageContent,
-    Kernel, Listen, NetworkConfig, Uplink,
+    Kernel, Listen, NetworkConfig, Update, Uplink,
 };
 pub use parsed::{Parsed, Spans};
 pub use set::{Context, UnitSet};
@@ -41,7 +41,7 @@ pub use unit::{
 };
 pub use value::{
     Bytes, Capability, Cidr, Device, ImageName, Mount, PortMap, Protocol, Rlimit, RlimitKind,
-    Signal, Tmpfs, UnitName, User, UserId, VolumeSource,
+    Signal, Tmpfs, UnitName, UpdateKey, User, UserId, VolumeSource,
 };
 
 /// The largest unit file or host TOML that is read, in bytes (1 MiB).

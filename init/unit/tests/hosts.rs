@@ -143,6 +143,20 @@ const REFUSED: &[(&str, &str)] = &[
         "4:10: listen = \"0.0.0.0:0\": port 0 is out of range 1-65535",
     ),
     (
+        "[update]\nkeys = [\n  \"ed25519:12\"]",
+        "5:3: keys[0] = \"ed25519:12\": expected 64 hexadecimal digits after \"ed25519:\", found \
+             2 characters (as `orlop-image keygen FILE` prints it)",
+    ),
+    (
+        "[update]\nminimum-version = \"1_0\"",
+        "4:19: minimum-version = \"1_0\": expected 1 to 64 letters, digits, `.`, `~`, `^` and `-` \
+             (for example \"1.0.0\"; `_` and `+` separate the parts of a boot entry's name)",
+    ),
+    (
+        "[update]\nurl = \"https://example\"",
+        "4:1: unknown key \"url\" in [update] (known here: keys, minimum-version)",
+    ),
+    (
         "[console]\nscreen = 1",
         "4:10: screen = 1: expected true or false, found an integer",
     ),
@@ -204,7 +218,8 @@ fn runtime_text_is_whole() {
     let mut host = host(
         "[network]\nhostname = \"h\"\n[network.uplink]\ninterface = \"en*\"\n\
          address = \"192.0.2.10/24\"\ngateway = \"192.0.2.1\"\ndns = [\"192.0.2.53\", \"::1\"]\n\
-         [api]\nlisten = \"0.0.0.0:7470\"\nclient-ca = \"ca.crt\"\n[console]\nscreen = false\n",
+         [api]\nlisten = \"0.0.0.0:7470\"\nclient-ca = \"ca.crt\"\n[console]\nscreen = false\n\
+         [update]\nkeys = [\"ed25519:000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f\"]\n",
     );
     host.api.client_ca = Some(ClientCa::Pem(PEM.to_owned()));
     let again = Host::parse("host.toml", &host.runtime_toml())
@@ -257,7 +272,7 @@ fn an_authority_opens_the_api_unless_it_is_closed() {
 fn overlays_refuse_what_only_the_builder_reads() {
     let found = host("").overlay(
         "host.toml",
-        b"version = \"2\"\n[kernel]\nmodules = []\n[api]\nx = 1",
+        b"version = \"2\"\n[kernel]\nmodules = []\n[api]\nx = 1\n[update]\nkeys = []",
     );
     assert_eq!(
         lines(&found.unwrap_err()),
@@ -265,7 +280,9 @@ fn overlays_refuse_what_only_the_builder_reads() {
          (change it in the host TOML and build a new image)\n\
          2:2: `kernel` is fixed when the image is built \
          (change it in the host TOML and build a new image)\n\
-         5:1: unknown key \"x\" in [api] (known here: client-ca, listen)",
+         5:1: unknown key \"x\" in [api] (known here: client-ca, listen)\n\
+         6:2: `update` is fixed when the image is built \
+         (change it in the host TOML and build a new image)",
     );
 }
 

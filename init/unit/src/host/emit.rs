@@ -13,6 +13,11 @@ pub(super) fn runtime(host: &Host) -> Table {
     put("api", Value::Table(api(host)));
     let screen = ("screen".to_owned(), Value::Boolean(host.console.screen));
     put("console", Value::Table(Table::from_iter([screen])));
+    if !host.update.keys.is_empty() {
+        let keys = Value::Array(host.update.keys.iter().map(text).collect());
+        let keys = Table::from_iter([("keys".to_owned(), keys)]);
+        root.insert("update".to_owned(), Value::Table(keys));
+    }
     root
 }
 

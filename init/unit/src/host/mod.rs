@@ -8,11 +8,14 @@ mod client_ca;
 mod emit;
 mod model;
 mod parse;
+mod version;
 
 pub use model::{
     Addressing, ApiConfig, BakedContainer, Bridge, ClientCa, Console, Disk, Host, ImageContent,
-    Kernel, Listen, NetworkConfig, Uplink,
+    Kernel, Listen, NetworkConfig, Update, Uplink,
 };
+
+pub use version::is_version;
 
 #[cfg(test)]
 pub(crate) use parse::CATALOGUE;
@@ -62,7 +65,8 @@ impl Host {
         self.network.hostname.as_deref().unwrap_or(&self.name)
     }
 
-    /// What the running host reads, as a host TOML: name, version, network, API, console.
+    /// What the running host reads, as a host TOML: name, version, network, API, console and
+    /// the keys that updates are signed with.
     ///
     /// It holds no reference to other files once the caller has put the certificate itself in
     /// place of its path ([`ClientCa::Pem`]).

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::value::{Bytes, Cidr, ImageName};
+use crate::value::{Bytes, Cidr, ImageName, UpdateKey};
 
 /// A host: an image and its set-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Host {
     pub api: ApiConfig,
     /// `[console]`.
     pub console: Console,
+    /// `[update]`.
+    pub update: Update,
 }
 
 /// `[kernel]`: which kernel, and what of it.
@@ -201,6 +203,16 @@ pub struct Console {
     /// Whether the status screen is drawn (default true); without it the console shows messages
     /// only.
     pub screen: bool,
+}
+
+/// `[update]`: whose update bundles are for this host. It is fixed when the image is built: what
+/// stands in the verified root cannot be changed by whoever can write to the state partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Update {
+    /// The keys that bundles may be signed with; none are taken while there are none.
+    pub keys: Vec<UpdateKey>,
+    /// The oldest version that may be updated to this one, for the builder; any when `None`.
+    pub minimum_version: Option<String>,
 }
 
 impl Default for Kernel {

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use crate::document::{Catalogue, Section, Source};
 use crate::expected::{Expected, shown};
 use crate::host::{
-    ApiConfig, ClientCa, Console, Disk, Host, ImageContent, Kernel, Listen, NetworkConfig,
+    ApiConfig, ClientCa, Console, Disk, Host, ImageContent, Kernel, Listen, NetworkConfig, Update,
+    version,
 };
 use crate::value::label_problem;
 use crate::{Diagnostic, Spans};
@@ -19,7 +20,7 @@ pub(crate) static CATALOGUE: Catalogue = Catalogue {
         (
             "",
             &[
-                "api", "console", "disk", "image", "kernel", "name", "network", "version",
+                "api", "console", "disk", "image", "kernel", "name", "network", "update", "version",
             ],
         ),
         (
@@ -37,12 +38,13 @@ pub(crate) static CATALOGUE: Catalogue = Catalogue {
         ("network.bridge", &["subnet"]),
         ("api", &["client-ca", "listen"]),
         ("console", &["screen"]),
+        ("update", &["keys", "minimum-version"]),
     ],
     foreign: |_| None,
 };
 
-/// Keys that only the builder reads.
-const BUILD_ONLY: [&str; 5] = ["name", "version", "kernel", "disk", "image"];
+/// Keys that are fixed when the image is built.
+const BUILD_ONLY: [&str; 6] = ["name", "version", "kernel", "disk", "image", "update"];
 
 pub(super) fn whole(file: &str, text: &str) -> Result<(Host, Spans), Vec<Diagnostic>> {
     let (source, table) = Source::parse(file, text, &CATALOGUE);
@@ -51,7 +53,7 @@ pub(super) fn whole(file: &str, text: &str) -> Result<(Host, Spans), Vec<Diagnos
         .require("name", "name = \"demo\"")
         .and_then(|f| f.parse_with(name));
     let version = root.require("version", "version = \"1.0.0\"");
-    let version = version.and_then(|f| f.parse_with(build::version));
+    let version = version.and_then(|f| f.parse_with(version::checked));
     let mut host = Host {
         name: name.unwrap_or_default(),
         version: version.unwrap_or_default(),
@@ -65,6 +67,9 @@ pub(super) fn whole(file: &str, text: &str) -> Result<(Host, Spans), Vec<Diagnos
         network: NetworkConfig::default(),
         api: ApiConfig::default(),
         console: Console::default(),
+        update: root
+            .table("update")
+            .map_or_else(Update::default, build::update),
     };
     runtime(&root, &mut host);
     root.close();

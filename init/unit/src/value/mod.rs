@@ -12,6 +12,7 @@ mod path;
 mod port;
 mod rlimit;
 mod signal;
+mod update_key;
 mod user;
 
 pub use bytes::Bytes;
@@ -25,4 +26,5 @@ pub(crate) use port::parse_port;
 pub use port::{PortMap, Protocol};
 pub use rlimit::{Rlimit, RlimitKind};
 pub use signal::Signal;
+pub use update_key::UpdateKey;
 pub use user::{User, UserId};

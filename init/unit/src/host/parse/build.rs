@@ -5,23 +5,8 @@ use std::ops::RangeInclusive;
 use super::path;
 use crate::document::{Field, Section};
 use crate::expected::{Expected, shown};
-use crate::host::{BakedContainer, Disk, ImageContent, Kernel};
+use crate::host::{BakedContainer, Disk, ImageContent, Kernel, Update, version};
 use crate::value::Bytes;
-
-pub(super) fn version(text: &str) -> Result<String, Expected> {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'~' | b'^' | b'-');
-    let first = text
-        .bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_alphanumeric());
-    if first && text.len() <= 64 && text.bytes().all(inner) {
-        return Ok(text.to_owned());
-    }
-    Err(
-        Expected::new("expected 1 to 64 letters, digits, `.`, `~`, `^` and `-`")
-            .help("for example \"1.0.0\"; `_` and `+` separate the parts of a boot entry's name"),
-    )
-}
 
 pub(super) fn kernel(table: Section) -> Kernel {
     let mut kernel = Kernel::default();
@@ -154,4 +139,15 @@ fn baked_container(table: Section) -> Option<BakedContainer> {
         source: source?,
         reference,
     })
+}
+
+pub(super) fn update(table: Section) -> Update {
+    let keys = table.get("keys").map(|f| f.list(|item| item.parse()));
+    let oldest = table.get("minimum-version");
+    let minimum_version = oldest.and_then(|f| f.parse_with(version::checked));
+    table.close();
+    Update {
+        keys: keys.unwrap_or_default(),
+        minimum_version,
+    }
 }
