@@ -8,6 +8,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("runtime/sys", &[]),
     ("init/unit", &[]),
     ("image-builder/slot", &[]),
+    ("image-builder/bundle", &["orlop-unit"]),
     ("image-builder/loader", &[]),
     ("init/handover", &["orlop-sys"]),
     ("runtime/images", &["orlop-sys"]),
@@ -27,7 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "image-builder",
-        &["orlop-images", "orlop-slot", "orlop-unit"],
+        &["orlop-bundle", "orlop-images", "orlop-slot", "orlop-unit"],
     ),
     ("qemu", &["orlop-control"]),
     ("tests", &["orlop-control", "orlop-qemu", "orlop-unit"]),
