@@ -9,15 +9,17 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use orlop_bundle::bundle_name;
 use orlop_images::tree::Tree;
 use orlop_slot::{BootEntry, Partition, Slot};
 
+use crate::bundle::{self, Bundling, Contents};
+use crate::debian::{self, Debian};
 use crate::erofs::{self, Volume};
 use crate::gpt::{Extent, Layout};
 use crate::host::{self, Inputs};
 use crate::identity::Identity;
-use crate::kernel::debs::{Debs, Package};
-use crate::kernel::modules::Modules;
+use crate::kernel::debs::Debs;
 use crate::pick::{self, Picked};
 use crate::place::Staged;
 use crate::request::{BuildReport, BuildRequest, Format, Part, Progress};
@@ -33,16 +35,6 @@ const ROOT_STEP: u64 = 64 << 20;
 /// The program of ours that the firmware starts.
 const LOADER: &str = "orlop-loader";
 
-/// What comes from Debian's packages.
-struct Debian {
-    kernel: Vec<u8>,
-    modules: Modules,
-    boot_loader: Vec<u8>,
-    stub: Vec<u8>,
-    e2fsck: Vec<u8>,
-    packages: Vec<Package>,
-}
-
 /// Builds the disk image.
 ///
 /// # Errors
@@ -54,6 +46,8 @@ pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<Buil
     fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
     progress.step("reading the host file");
     let inputs = host::read(&request.host, &cache, progress)?;
+    bundle::check_update(&inputs)?;
+    let bundling = Bundling::read(request, &inputs, progress)?;
     let binaries = rootfs::BINARIES
         .iter()
         .map(|name| Ok((*name, rootfs::binary(&request.binaries, name)?)))
@@ -62,7 +56,7 @@ pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<Buil
         .with_context(|| request.binaries.join(LOADER).display().to_string())?;
     let given = request.pki.as_deref().map(host_pair::read).transpose()?;
     progress.step("fetching Debian packages");
-    let debian = debian(&Debs::new(&cache), &inputs)?;
+    let debian = debian::read(&Debs::new(&cache), &inputs)?;
     let picked = pick::pick(&debian.modules, &inputs)?;
     progress.step("assembling the root");
     let tree = root_tree(request, &inputs, &debian, &picked, &binaries)?;
@@ -79,59 +73,13 @@ pub fn build(request: &BuildRequest, progress: &mut dyn Progress) -> Result<Buil
         initrd: &initrd,
         loader: &loader,
         given: given.as_deref().unwrap_or_default(),
+        bundling: bundling.as_ref(),
     };
     job.write(progress)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| path.display().to_string())
-}
-
-fn debian(debs: &Debs, inputs: &Inputs) -> Result<Debian> {
-    let name = &inputs.host.value.kernel.package;
-    let fail = |error: anyhow::Error| inputs.error("kernel.package", format!("{error:#}"), None);
-    let packages = debs
-        .resolve(&[name, "systemd-boot-efi", "e2fsck-static"])
-        .map_err(fail)?;
-    let [kernel, boot, check] = packages.as_slice() else {
-        bail!("apt gave other packages")
-    };
-    let wanted = |path: &Path| {
-        path.starts_with("boot") && !path.to_string_lossy().contains("System.map")
-            || path.starts_with("lib/modules")
-    };
-    let kernel_dir = debs.unpacked(kernel, wanted)?;
-    let boot_dir = debs.unpacked(boot, |path| path.starts_with("usr/lib/systemd/boot/efi"))?;
-    let check_dir = debs.unpacked(check, |path| path.starts_with("sbin"))?;
-    let read =
-        |path: PathBuf| fs::read(&path).with_context(|| format!("reading {}", path.display()));
-    let efi = boot_dir.join("usr/lib/systemd/boot/efi");
-    Ok(Debian {
-        kernel: read(only(&kernel_dir.join("boot"), "vmlinuz-")?)?,
-        modules: Modules::open(&only(&kernel_dir.join("lib/modules"), "")?)?,
-        boot_loader: read(efi.join("systemd-bootx64.efi"))?,
-        stub: read(efi.join("linuxx64.efi.stub"))?,
-        e2fsck: read(check_dir.join("sbin/e2fsck.static"))?,
-        packages,
-    })
-}
-
-/// The one entry of `dir` whose name begins with `prefix`.
-fn only(dir: &Path, prefix: &str) -> Result<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            found.push(entry.path());
-        }
-    }
-    match <[PathBuf; 1]>::try_from(found) {
-        Ok([path]) => Ok(path),
-        Err(_) => bail!(
-            "{}: expected one {prefix}… in it, as kernel packages have",
-            dir.display()
-        ),
-    }
 }
 
 fn root_tree(
@@ -178,6 +126,7 @@ struct Job<'a> {
     initrd: &'a [u8],
     loader: &'a [u8],
     given: &'a [Given],
+    bundling: Option<&'a Bundling>,
 }
 
 impl Job<'_> {
@@ -215,7 +164,8 @@ impl Job<'_> {
         drop(file);
 
         progress.step("hashing the root");
-        let tree = self.write_verity(beside.as_file(), &layout, plan.size())?;
+        let superblock = self.superblock(plan.size());
+        let tree = write_verity(beside.as_file(), &layout, &superblock)?;
         let cmdline = self.command_line(&tree.root_hash_hex());
 
         progress.step("writing the boot partition");
@@ -226,45 +176,79 @@ impl Job<'_> {
         self.write_state(beside.as_file(), &layout, dir)?;
         gpt::write(&mut beside.as_file().try_clone()?, &layout, &identity)?;
         let mut staged = Staged::new(dir);
+        let contents = Contents {
+            inputs: self.inputs,
+            time: self.request.time,
+            uki: &image,
+            superblock: &superblock,
+            tree: &tree,
+        };
+        progress.step("packing the update bundle");
+        let bundle = self.stage_bundle(&mut staged, beside.as_file(), root, &contents, dir)?;
         // A key that was given is in it.
         let mode = if self.given.is_empty() { 0o644 } else { 0o600 };
         staged.add(self.in_format(beside, progress)?, output.clone(), mode);
         let direct = self.stage_direct(&mut staged, &output, &cmdline)?;
         staged.place()?;
-
-        let room = |partition: Partition| Some(layout.extent(partition).len);
-        let part = |name, bytes: usize, room| Part {
-            name,
-            bytes: bytes as u64,
-            room,
-        };
-        let parts = vec![
-            part("kernel", self.debian.kernel.len(), None),
-            part("initramfs", self.initrd.len(), None),
-            part("unified kernel image", image.len(), room(Partition::Esp)),
-            part("root", plan.size() as usize, room(Partition::Root(Slot::A))),
-            part(
-                "hash tree",
-                tree.bytes.len(),
-                room(Partition::Verity(Slot::A)),
-            ),
-            part(
-                "state",
-                self.inputs.host.value.disk.state.0 as usize,
-                room(Partition::State),
-            ),
-            part(
-                "disk image",
-                on_disk(&output)? as usize,
-                Some(layout.disk_size),
-            ),
-        ];
+        let parts = self.parts(&contents, &layout, &output, bundle.as_deref())?;
         Ok(BuildReport {
             output,
             direct,
+            bundle,
             root_hash: tree.root_hash_hex(),
             parts,
         })
+    }
+
+    /// What each part weighs.
+    fn parts(
+        &self,
+        made: &Contents<'_>,
+        layout: &Layout,
+        output: &Path,
+        bundle: Option<&Path>,
+    ) -> Result<Vec<Part>> {
+        let room = |partition: Partition| Some(layout.extent(partition).len);
+        let (esp, root) = (room(Partition::Esp), room(Partition::Root(Slot::A)));
+        let root_size = made.superblock.data_blocks * verity::BLOCK;
+        let state = self.inputs.host.value.disk.state.0;
+        let part = |name, bytes: u64, room| Part { name, bytes, room };
+        let tree = made.tree.bytes.len() as u64;
+        let mut parts = vec![
+            part("kernel", self.debian.kernel.len() as u64, None),
+            part("initramfs", self.initrd.len() as u64, None),
+            part("unified kernel image", made.uki.len() as u64, esp),
+            part("root", root_size, root),
+            part("hash tree", tree, room(Partition::Verity(Slot::A))),
+            part("state", state, room(Partition::State)),
+            part("disk image", on_disk(output)?, Some(layout.disk_size)),
+        ];
+        if let Some(bundle) = bundle {
+            parts.push(part("update bundle", fs::metadata(bundle)?.len(), None));
+        }
+        Ok(parts)
+    }
+
+    /// The update bundle beside the disk, if it was asked for.
+    fn stage_bundle(
+        &self,
+        staged: &mut Staged,
+        disk: &File,
+        root: Extent,
+        contents: &Contents<'_>,
+        dir: &Path,
+    ) -> Result<Option<PathBuf>> {
+        let Some(bundling) = self.bundling else {
+            return Ok(None);
+        };
+        let mut disk = disk.try_clone()?;
+        disk.seek(SeekFrom::Start(root.start))?;
+        let size = contents.superblock.data_blocks * verity::BLOCK;
+        let file = bundle::pack(bundling, contents, disk.take(size), dir)?;
+        let host = &self.inputs.host.value;
+        let place = dir.join(bundle_name(&host.name, &host.version));
+        staged.add(file, place.clone(), 0o644);
+        Ok(Some(place))
     }
 
     fn layout(&self, root_size: u64) -> Result<Layout> {
@@ -304,20 +288,13 @@ impl Job<'_> {
         Ok(layout)
     }
 
-    fn write_verity(&self, disk: &File, layout: &Layout, root_size: u64) -> Result<verity::Tree> {
+    fn superblock(&self, root_size: u64) -> Superblock {
         let identity = self.identity();
-        let superblock = Superblock {
+        Superblock {
             uuid: identity.uuid("hash tree").into_bytes(),
             data_blocks: root_size / verity::BLOCK,
             salt: identity.bytes("verity salt").to_vec(),
-        };
-        let tree = verity::build(
-            disk,
-            layout.extent(Partition::Root(Slot::A)).start,
-            &superblock,
-        )?;
-        disk.write_all_at(&tree.bytes, layout.extent(Partition::Verity(Slot::A)).start)?;
-        Ok(tree)
+        }
     }
 
     fn command_line(&self, root_hash: &str) -> String {
@@ -428,6 +405,13 @@ impl Job<'_> {
             }
         }
     }
+}
+
+fn write_verity(disk: &File, layout: &Layout, superblock: &Superblock) -> Result<verity::Tree> {
+    let root = layout.extent(Partition::Root(Slot::A));
+    let tree = verity::build(disk, root.start, superblock)?;
+    disk.write_all_at(&tree.bytes, layout.extent(Partition::Verity(Slot::A)).start)?;
+    Ok(tree)
 }
 
 /// Copies what is not zero.

@@ -9,13 +9,16 @@
 //!   -> initramfs + kernel + command line with the hash -> UKI    (initramfs, cpio, uki)
 //!   -> loader for the firmware                                   (efi)
 //!   -> ESP, state, partition table -> disk                       (esp, state, gpt, assemble)
+//!   -> root and UKI in chunks, signed -> update bundle           (bundle)
 //! ```
 //!
 //! The writers in the second column of names are pure and know nothing of each
 //! other. Nothing here knows a running host.
 
 mod assemble;
+pub mod bundle;
 pub mod cpio;
+mod debian;
 pub mod efi;
 pub mod erofs;
 pub mod esp;

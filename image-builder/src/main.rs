@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use orlop_image::inspect::{self, SlotContent};
-use orlop_image::{BuildReport, BuildRequest, Compression, Format, Progress, build, oci};
+use orlop_image::{BuildReport, BuildRequest, Compression, Format, Progress, build, bundle, oci};
 
 /// 2025-01-01: the time of all files unless SOURCE_DATE_EPOCH says otherwise.
 const TIME: u64 = 1_735_689_600;
@@ -25,11 +25,20 @@ struct Cli {
 enum Verb {
     /// Build a disk image from a host TOML
     Build(BuildArgs),
-    /// Show what a disk image holds, and check its slots
+    /// Show what a disk image or an update bundle holds, and check it
     Inspect {
-        /// The disk image, raw
-        disk: PathBuf,
+        /// The disk image, raw; or a bundle, or a published head of one
+        file: PathBuf,
+        /// A bundle or head of another version: show what an update from that moves
+        #[arg(long, value_name = "BUNDLE")]
+        against: Option<PathBuf>,
     },
+    /// Make a key that update bundles are signed with
+    Keygen(bundle::KeygenArgs),
+    /// Let an old key vouch for a new one
+    Endorse(bundle::EndorseArgs),
+    /// Put an update bundle into a directory that a web server serves
+    Publish(bundle::PublishArgs),
     /// Make a small OCI image from files, a static binary or a root tar
     Oci(Box<oci::OciArgs>),
 }
@@ -55,6 +64,13 @@ struct BuildArgs {
     /// host's own, and the disk image is readable by you alone
     #[arg(long, value_name = "DIR")]
     pki: Option<PathBuf>,
+    /// Private key (`orlop-image keygen`): NAME-VERSION.orlop is written beside the disk
+    /// image, signed with it. May be given several times
+    #[arg(long, value_name = "KEY")]
+    sign: Vec<PathBuf>,
+    /// An old key's word for a new one (`orlop-image endorse`), to go into the bundle
+    #[arg(long = "endorsement", value_name = "FILE")]
+    endorsements: Vec<PathBuf>,
     /// How the initramfs is packed
     #[arg(long, value_enum, default_value_t)]
     compress: Compression,
@@ -69,7 +85,10 @@ struct BuildArgs {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Verb::Build(args) => run_build(args),
-        Verb::Inspect { disk } => run_inspect(disk),
+        Verb::Inspect { file, against } => run_inspect(file, against),
+        Verb::Keygen(args) => bundle::keygen(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Endorse(args) => bundle::endorse(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Publish(args) => bundle::run_publish(&args).map(|()| ExitCode::SUCCESS),
         Verb::Oci(args) => oci::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
@@ -102,6 +121,8 @@ fn run_build(args: BuildArgs) -> Result<ExitCode> {
         cache: args.cache,
         binaries,
         pki: args.pki,
+        sign: args.sign,
+        endorsements: args.endorsements,
         compression: args.compress,
         time: args.time,
     };
@@ -130,10 +151,26 @@ fn print_report(report: &BuildReport, seconds: f64) {
     }
     println!("  {:<22}{}", "root hash", report.root_hash);
     println!("  {:<22}{}", "for direct boot", report.direct.display());
+    match &report.bundle {
+        Some(bundle) => println!("  {:<22}{}", "to update with", bundle.display()),
+        None => println!(
+            "  {:<22}no bundle; --sign KEY writes one (`orlop-image keygen` makes a key)",
+            "to update with"
+        ),
+    }
 }
 
-fn run_inspect(disk: PathBuf) -> Result<ExitCode> {
-    let found = inspect::inspect(&disk)?;
+fn run_inspect(file: PathBuf, against: Option<PathBuf>) -> Result<ExitCode> {
+    if bundle::is_bundle(&file) {
+        bundle::show(&file, against.as_deref())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    anyhow::ensure!(
+        against.is_none(),
+        "{}: --against is for update bundles, and this is none",
+        file.display()
+    );
+    let found = inspect::inspect(&file)?;
     for (name, extent) in &found.partitions {
         println!(
             "{name:<10}{:>10} MiB at {} MiB",

@@ -41,6 +41,10 @@ pub struct BuildRequest {
     /// Directory of the host's own `host.crt` and `host.key`; without it the host
     /// makes its own at its first boot.
     pub pki: Option<PathBuf>,
+    /// Private keys that sign the update bundle; without any, none is written.
+    pub sign: Vec<PathBuf>,
+    /// Endorsements that go into it: old keys' words for new ones.
+    pub endorsements: Vec<PathBuf>,
     /// How the initramfs is packed.
     pub compression: Compression,
     /// Time that every file of the image carries, in seconds since 1970.
@@ -74,6 +78,8 @@ pub struct BuildReport {
     /// Directory with `vmlinuz`, `initrd.img` and `cmdline`, to boot the disk
     /// without firmware.
     pub direct: PathBuf,
+    /// The update bundle, if it was asked for.
+    pub bundle: Option<PathBuf>,
     /// The root's verity hash, in hexadecimal.
     pub root_hash: String,
     /// What the parts weigh, in the order of the build.

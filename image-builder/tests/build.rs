@@ -11,8 +11,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use orlop_bundle::SecretKey;
 use orlop_image::inspect::{SlotContent, inspect};
-use orlop_image::{BuildRequest, Compression, Format, Progress, build};
+use orlop_image::{BuildReport, BuildRequest, Compression, Format, Progress, build};
 
 #[derive(Default)]
 struct Notes(Vec<String>);
@@ -47,6 +48,8 @@ fn project(dir: &Path, host: &str) -> BuildRequest {
     programs::put(&dir.join("bin"));
     BuildRequest {
         pki: None,
+        sign: Vec::new(),
+        endorsements: Vec::new(),
         host: dir.join("host.toml"),
         output: dir.join("disk.img"),
         format: Format::Raw,
@@ -96,13 +99,18 @@ fn cut(disk: &Path, name: &str, to: &Path) -> String {
 }
 
 /// A project as the demo is: with a container image, made there and now, and
-/// with the authority of its operators.
+/// with the authority of its operators; and with a key that signs its updates.
 fn whole_project(dir: &Path, authority: &str) -> BuildRequest {
     let host = HOST.replace(
         "units = ",
         "containers = [{ source = \"web.tar\", reference = \"localhost/web:1\" }]\nunits = ",
     );
-    let request = project(dir, &format!("{host}\n[api]\nclient-ca = \"ca.crt\"\n"));
+    let key = SecretKey::from_seed(&[1; 32]);
+    let public = key.public().id();
+    let more = format!("[api]\nclient-ca = \"ca.crt\"\n[update]\nkeys = [\"{public}\"]\n");
+    let mut request = project(dir, &format!("{host}\n{more}"));
+    request.sign = vec![dir.join("sign.key")];
+    fs::write(&request.sign[0], key.to_pem().unwrap()).unwrap();
     fs::write(dir.join("ca.crt"), authority).unwrap();
     let page = dir.join("index.html");
     fs::write(&page, "<p>hello").unwrap();
@@ -144,6 +152,9 @@ fn two_builds_at_other_times_and_places_give_the_same_bytes() {
         .status()
         .unwrap();
     assert!(same.success(), "the disks differ");
+    let bundle = |report: &BuildReport| fs::read(report.bundle.as_ref().unwrap()).unwrap();
+    assert!(bundle(&first) == bundle(&second), "the bundles differ");
+    assert!(first.bundle.unwrap().ends_with("test-1.0.0.orlop"));
     let words = fs::read_to_string(first.direct.join("cmdline")).unwrap();
     assert!(words.contains(" no_timer_check"), "{words}");
     for name in ["vmlinuz", "initrd.img", "cmdline"] {

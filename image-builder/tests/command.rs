@@ -112,4 +112,8 @@ fn the_closing_summary_names_the_parts_and_the_root_hash() {
     };
     assert_eq!(&row("root hash"), root_hash);
     assert_eq!(row("for direct boot"), format!("{disk}.d"));
+    assert!(
+        row("to update with").contains("no bundle; --sign KEY"),
+        "{said}"
+    );
 }
