@@ -1,16 +1,15 @@
 //! Measures what an update moves with chunks of other sizes: cuts the contents of two bundles anew
-//! and prints a table.
+//! and prints a table. Any other file is taken for a root without a UKI.
 //!
 //! ```sh
-//! cargo run --release -p orlop-bundle --example chunk_sizes OLD.orlop NEW.orlop
+//! cargo run --release -p orlop-bundle --example chunk_sizes OLD.orlop NEW.orlop [LEVEL]
 //! ```
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{BufReader, Write, sink};
+use std::io::{Write, sink};
 
 use orlop_bundle::chunk::{LEVEL, Sizes};
-use orlop_bundle::{Chunks, Head, Index, Packer, Part};
+use orlop_bundle::{Chunks, Head, Index, MAGIC, Packer, Part};
 
 /// What a request and its answer cost beside the chunk: headers, about, in bytes.
 const REQUEST: u64 = 500;
@@ -21,8 +20,10 @@ const PARTS: [Part; 2] = [Part::Root, Part::Uki];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let files: Vec<String> = std::env::args().skip(1).collect();
-    let [old, new] = files.as_slice() else {
-        return Err("usage: chunk_sizes OLD.orlop NEW.orlop".into());
+    let (old, new, level) = match files.as_slice() {
+        [old, new] => (old, new, LEVEL),
+        [old, new, level] => (old, new, level.parse()?),
+        _ => return Err("usage: chunk_sizes OLD.orlop NEW.orlop [LEVEL]".into()),
     };
     let (old, new) = (contents(old)?, contents(new)?);
     let mut out = std::io::stdout().lock();
@@ -31,15 +32,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         "{:>4} {:>4} {:>4} {:>7} {:>9} {:>8} {:>6} {:>9} {:>9} {:>6} {:>6}",
         "min", "avg", "max", "chunks", "whole", "head", "move", "moved", "on wire", "root", "share"
     )?;
-    for average in [8, 16, 32, 64, 128] {
-        for (below, above) in [(4, 4), (2, 4), (4, 2)] {
+    for average in [8, 16, 32, 64] {
+        for (below, above) in [(4, 4), (2, 4)] {
             let kib = |size: u32| size << 10;
             let sizes = Sizes {
                 min: kib(average / below),
                 average: kib(average),
                 max: kib(average * above).min(kib(256)),
             };
-            row(&mut out, &old, &new, sizes)?;
+            row(&mut out, [&old, &new], sizes, level)?;
         }
     }
     Ok(())
@@ -47,11 +48,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn row(
     out: &mut impl Write,
-    old: &[Vec<u8>; 2],
-    new: &[Vec<u8>; 2],
+    [old, new]: [&[Vec<u8>; 2]; 2],
     sizes: Sizes,
+    level: i32,
 ) -> Result<(), Box<dyn Error>> {
-    let (old, new) = (index(old, &PARTS, sizes)?, index(new, &PARTS, sizes)?);
+    let (old, new) = (index(old, sizes, level)?, index(new, sizes, level)?);
     let all = new.missing_from(&Index::default());
     let missing = new.missing_from(&old);
     let places = PARTS.map(|part| new.uses(part).count() as u64);
@@ -87,13 +88,9 @@ fn row(
     Ok(())
 }
 
-fn index(
-    contents: &[Vec<u8>; 2],
-    parts: &[Part; 2],
-    sizes: Sizes,
-) -> Result<Index, Box<dyn Error>> {
-    let mut packer = Packer::with(sink(), sizes, LEVEL)?;
-    for (part, bytes) in parts.iter().zip(contents) {
+fn index(contents: &[Vec<u8>; 2], sizes: Sizes, level: i32) -> Result<Index, Box<dyn Error>> {
+    let mut packer = Packer::with(sink(), sizes, level)?;
+    for (part, bytes) in PARTS.iter().zip(contents) {
         packer.add(*part, bytes.as_slice())?;
     }
     Ok(packer.finish().0)
@@ -101,7 +98,11 @@ fn index(
 
 /// Root and UKI of a bundle.
 fn contents(file: &str) -> Result<[Vec<u8>; 2], Box<dyn Error>> {
-    let mut input = BufReader::new(File::open(file)?);
+    let bytes = std::fs::read(file)?;
+    if !bytes.starts_with(&MAGIC) {
+        return Ok([bytes, Vec::new()]);
+    }
+    let mut input = bytes.as_slice();
     let head = Head::read(&mut input)?;
     let chunks = Chunks::new(head.index(), input).collect::<Result<Vec<_>, _>>()?;
     Ok(PARTS.map(|part| {

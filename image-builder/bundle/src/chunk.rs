@@ -24,7 +24,7 @@ pub struct Sizes {
 /// The sizes that bundles are made with. Others would be read as well, but would share few chunks
 /// with these.
 pub const SIZES: Sizes = Sizes {
-    min: 8 << 10,
+    min: 16 << 10,
     average: 32 << 10,
     max: 128 << 10,
 };
@@ -36,7 +36,7 @@ pub const SIZE_MAX: u32 = 256 << 10;
 pub const COMPRESSED_MAX: u32 = SIZE_MAX + (4 << 10);
 
 /// The level that chunks are compressed at.
-pub const LEVEL: i32 = 12;
+pub const LEVEL: i32 = 16;
 
 /// Cuts what `content` gives.
 pub(crate) fn cut<R: Read>(
