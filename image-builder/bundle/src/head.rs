@@ -212,3 +212,56 @@ pub(crate) fn fill(
         _ => BundleError::Read(error),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::tests::manifest;
+    use crate::{Packer, SecretKey};
+
+    fn head() -> Head {
+        let mut packer = Packer::new(io::sink()).unwrap();
+        let root = packer.add(Part::Root, [7; 8192].as_slice()).unwrap();
+        let uki = packer.add(Part::Uki, [8; 100].as_slice()).unwrap();
+        let manifest = Manifest {
+            root,
+            uki,
+            ..manifest()
+        };
+        let keys = [SecretKey::from_seed(&[1; 32])];
+        let sign = |bytes: &[u8]| Signatures::sign(bytes, &keys, &[]);
+        Head::new(manifest, packer.finish().0, sign).unwrap()
+    }
+
+    #[test]
+    fn an_index_of_other_sizes_than_the_manifests_is_refused() {
+        let good = head();
+        let read = |head: &Head| Head::read(&mut head.encode().as_slice());
+        assert_eq!(read(&good).unwrap(), good);
+        for (root, uki) in [(12288, 100), (8192, 101)] {
+            let mut bad = good.clone();
+            bad.manifest.root.size = root;
+            bad.manifest.uki.size = uki;
+            bad.manifest_bytes = bad.manifest.to_bytes().unwrap();
+            let error = read(&bad).unwrap_err().to_string();
+            assert!(error.contains("of other sizes"), "{error}");
+            let made = Head::new(bad.manifest, bad.index, |_| Ok(Signatures::default()));
+            assert!(made.is_err());
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_of_a_part_that_claims_too_much() {
+        let bytes = head().encode();
+        for (at, most) in [(12, MANIFEST_MAX), (16, SIGNATURES_MAX), (20, INDEX_MAX)] {
+            let mut huge = bytes.clone();
+            huge[at..at + 4].copy_from_slice(&(most + 1).to_le_bytes());
+            let error = Head::read(&mut huge.as_slice()).unwrap_err();
+            assert!(matches!(error, BundleError::TooLarge { .. }), "{error}");
+        }
+        let mut other = bytes;
+        other[8] = 2;
+        let error = Head::read(&mut other.as_slice()).unwrap_err();
+        assert!(matches!(error, BundleError::Format(2)), "{error}");
+    }
+}

@@ -103,6 +103,9 @@ fn an_endorsement_is_for_one_name_and_one_key() {
     let mut renamed = endorse(1, 2, "edge");
     renamed.name = "demo".to_owned();
     assert!(renamed.check("demo").is_err());
+    let mut misnamed = endorse(1, 2, "demo");
+    misnamed.name = "edge".to_owned();
+    assert!(misnamed.check("demo").is_err());
 }
 
 #[test]
