@@ -3,9 +3,11 @@
 
 use std::cmp::Ordering;
 
-/// Compares two versions, as `systemd-analyze compare-versions` does.
+/// Compares two versions.
 ///
-/// Two that are written differently may be equal (`1.0` and `1.00`).
+/// Two that are written differently may be equal (`1.0` and `1.00`). systemd 252 does the same but for
+/// letters beside a zero: to it `1.a` is older than `1.0`, where the specification counts no number
+/// as 0, and then the letters as more.
 pub fn compare(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     loop {
@@ -148,6 +150,7 @@ mod tests {
             assert_eq!(compare(pair[0], pair[1]), Ordering::Less, "{pair:?}");
         }
         assert_eq!(compare("1.0", "1.00"), Ordering::Equal);
+        assert_eq!(compare("1.a", "1.0"), Ordering::Greater);
         let huge = "9".repeat(60);
         assert_eq!(compare(&huge, &format!("{huge}0")), Ordering::Less);
     }
