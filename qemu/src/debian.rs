@@ -30,6 +30,7 @@ pub const FOR_TESTS: &[&str] = &[
     "mmdebstrap",
     "mtools",
     "nftables",
+    "openssl",
     "python3-dbus",
     "skopeo",
     // For mmdebstrap as an ordinary user: newuidmap.
