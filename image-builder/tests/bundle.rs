@@ -9,7 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use orlop_bundle::{Digest, Head, Index, Part, Running, Trusted, chunk, chunk_path, refusal};
+use orlop_bundle::{
+    ARCHITECTURE, Content, Digest, FORMAT, Head, Hex, Index, Manifest, Packer, Part, Running,
+    SecretKey, Signatures, Trusted, Verity, chunk, chunk_path, refusal,
+};
 use orlop_image::inspect::{SlotContent, inspect};
 use orlop_unit::UpdateKey;
 
@@ -346,4 +349,63 @@ fn keys_and_endorsements_that_do_not_fit_are_told() {
     refused(&[], &["plain.toml:9:", "no usable ed25519 public key"]);
     host("minimum-version = \"1.0.1\"").unwrap();
     refused(&[], &["plain.toml:9:19", "newer than the version itself"]);
+}
+
+/// A bundle of nothing much, signed by `keys`.
+fn small(place: &Path, name: &str, version: &str, keys: &[SecretKey]) {
+    let mut packer = Packer::new(Vec::new()).unwrap();
+    let root = packer.add(Part::Root, [7; 8192].as_slice()).unwrap();
+    let uki = packer.add(Part::Uki, [8; 100].as_slice()).unwrap();
+    let (index, chunks) = packer.finish();
+    let nothing = Content {
+        size: 1,
+        sha256: Digest::of(b""),
+    };
+    let manifest = Manifest {
+        format: FORMAT,
+        name: name.to_owned(),
+        version: version.to_owned(),
+        source_date: 0,
+        architecture: ARCHITECTURE.to_owned(),
+        minimum_version: None,
+        root,
+        uki,
+        index: nothing,
+        verity: Verity {
+            root_hash: nothing.sha256,
+            salt: nothing.sha256,
+            uuid: Hex([0; 16]),
+        },
+    };
+    let sign = |bytes: &[u8]| Signatures::sign(bytes, keys, &[]);
+    let head = Head::new(manifest, index, sign).unwrap();
+    fs::write(place, [head.encode(), chunks].concat()).unwrap();
+}
+
+#[test]
+fn hosts_whose_names_collide_are_not_published_over_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let key = || [SecretKey::from_seed(&[1; 32])];
+    let publish = |name: &str| orlop_image::bundle::publish(&at(name), &at("www"));
+    small(&at("unsigned"), "plain", "1", &[]);
+    let refused = format!("{:#}", publish("unsigned").unwrap_err());
+    assert!(refused.contains("not signed"), "{refused}");
+    assert!(!at("www").exists());
+
+    // What is `plain`, version 1, is also what is newest of `plain-1`.
+    small(&at("a"), "plain", "1", &key());
+    small(&at("b"), "plain-1", "2", &key());
+    publish("a").unwrap();
+    let refused = format!("{:#}", publish("b").unwrap_err());
+    let expected = ["plain-1.head is of \"plain\"", "another directory"];
+    assert!(
+        expected.iter().all(|words| refused.contains(words)),
+        "{refused}"
+    );
+    // Nothing was changed; and a newer one still takes the place.
+    small(&at("c"), "plain", "1.1", &key());
+    assert_eq!(publish("c").unwrap().new, 0);
+    assert_eq!(read_head(at("www/plain.head")).manifest().version, "1.1");
+    assert_eq!(read_head(at("www/plain-1.head")).manifest().version, "1");
 }
