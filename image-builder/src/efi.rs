@@ -129,7 +129,11 @@ fn relocate(
     segments: &mut [Segment],
 ) -> Result<Vec<u32>, EfiError> {
     let mut moved = Vec::new();
-    for section in header.sections(endian, file)?.iter() {
+    let sections = header.sections(endian, file)?;
+    if sections.is_empty() {
+        return unfit("has no section headers, which tell of its relocations");
+    }
+    for section in sections.iter() {
         // Packed ones (`SHT_RELR`) leave the address in its place.
         if let Some(places) = section.relr(endian, file)? {
             for place in places {
@@ -329,6 +333,10 @@ mod tests {
     fn other_programs_are_refused_with_the_reason() {
         let fixed = PROGRAM.replace("mov where(%rip), %rax", "mov $number, %rax");
         let thread = format!("{PROGRAM}.section .tdata,\"awT\"\n.quad 1\n");
+        let mut headless = linked(PROGRAM, &["-static-pie"]);
+        // e_shoff; e_shnum and e_shstrndx.
+        headless[40..48].fill(0);
+        headless[60..64].fill(0);
         let cases = [
             (linked(&fixed, &["-static", "-no-pie"]), "fixed address"),
             (linked(PROGRAM, &["-pie"]), "dynamically linked"),
@@ -338,6 +346,7 @@ mod tests {
                 "as a program for the firmware",
             ),
             (b"MZ".to_vec(), "not a 64-bit ELF program"),
+            (headless, "has no section headers"),
         ];
         for (program, wanted) in cases {
             let refusal = application(&program).unwrap_err().to_string();

@@ -39,8 +39,10 @@ pub(crate) unsafe extern "efiapi" fn put_selected(table: *mut efi::SystemTable) 
         if status == efi::Status::SUCCESS {
             *text.add(size / size_of::<Char>()) = 0;
             put(table, text);
-        } else {
+        } else if status == efi::Status::NOT_FOUND {
             put(table, words!("a boot partition without entries"));
+        } else {
+            put(table, words!("an entry that it does not name"));
         }
     }
 }
