@@ -144,6 +144,7 @@ impl Job<'_> {
             .parent()
             .ok_or_else(|| anyhow!("{}: not a file name", output.display()))?;
         fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        let bundle_place = self.bundle_place(dir, &output, progress)?;
         let identity = self.identity();
         let volume = Volume {
             uuid: identity.uuid("root file system").into_bytes(),
@@ -184,7 +185,8 @@ impl Job<'_> {
             tree: &tree,
         };
         progress.step("packing the update bundle");
-        let bundle = self.stage_bundle(&mut staged, beside.as_file(), root, &contents, dir)?;
+        let bundle =
+            self.stage_bundle(&mut staged, beside.as_file(), root, &contents, bundle_place)?;
         // A key that was given is in it.
         let mode = if self.given.is_empty() { 0o644 } else { 0o600 };
         staged.add(self.in_format(beside, progress)?, output.clone(), mode);
@@ -229,14 +231,36 @@ impl Job<'_> {
         Ok(parts)
     }
 
-    /// The update bundle beside the disk, if it was asked for.
+    /// Where the update bundle goes, beside the disk. One that is there and is not
+    /// written anew is told of: it does not fit this disk.
+    fn bundle_place(
+        &self,
+        dir: &Path,
+        output: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf> {
+        let host = &self.inputs.host.value;
+        let place = dir.join(bundle_name(&host.name, &host.version));
+        let shown = place.display();
+        if place == output {
+            bail!("{shown} is what the update bundle is called; give the disk another name");
+        }
+        if self.bundling.is_none() && place.exists() {
+            progress.note(&format!(
+                "{shown} is of another build; --sign KEY writes it anew"
+            ));
+        }
+        Ok(place)
+    }
+
+    /// The update bundle, if it was asked for.
     fn stage_bundle(
         &self,
         staged: &mut Staged,
         disk: &File,
         root: Extent,
         contents: &Contents<'_>,
-        dir: &Path,
+        place: PathBuf,
     ) -> Result<Option<PathBuf>> {
         let Some(bundling) = self.bundling else {
             return Ok(None);
@@ -244,9 +268,8 @@ impl Job<'_> {
         let mut disk = disk.try_clone()?;
         disk.seek(SeekFrom::Start(root.start))?;
         let size = contents.superblock.data_blocks * verity::BLOCK;
+        let dir = place.parent().unwrap_or(Path::new("."));
         let file = bundle::pack(bundling, contents, disk.take(size), dir)?;
-        let host = &self.inputs.host.value;
-        let place = dir.join(bundle_name(&host.name, &host.version));
         staged.add(file, place.clone(), 0o644);
         Ok(Some(place))
     }

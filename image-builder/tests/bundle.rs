@@ -3,6 +3,8 @@
 // Helpers of tests may fail as the tests themselves do.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod programs;
+
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::PermissionsExt;
@@ -19,13 +21,11 @@ use orlop_unit::UpdateKey;
 const HOST: &str = "name = \"plain\"\nversion = \"1.0.0\"\n\
                     [disk]\nesp = \"128M\"\nstate = \"160M\"\n[image]\nunits = [\"web.toml\"]\n";
 
-/// A directory with a host TOML and with busybox under our programs' names.
+/// A directory with a host TOML and with what stands for our programs.
 fn project() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("bin")).unwrap();
-    for name in ["orlop-init", "orlop-manager", "orlop-runtime"] {
-        fs::copy("/bin/busybox", dir.path().join("bin").join(name)).unwrap();
-    }
+    programs::put(&dir.path().join("bin"));
     fs::write(dir.path().join("plain.toml"), HOST).unwrap();
     let unit = "[container]\nimage = \"localhost/web:1\"\n";
     fs::write(dir.path().join("web.toml"), unit).unwrap();
@@ -213,17 +213,15 @@ fn a_changed_unit_moves_little_and_keys_can_be_replaced() {
     let refused = trust(newest(), &[stranger]).unwrap_err();
     assert!(refused.contains(&new.to_string()), "{refused}");
     let running = |version| Running {
-        name: "plain",
         version,
         allow_downgrade: false,
     };
-    let manifest = trusted.head().manifest();
-    assert_eq!(refusal(manifest, running("1.0.0")), None);
+    assert_eq!(refusal(&trusted, running("1.0.0")), None);
     assert!(
-        refusal(manifest, running("0.9")).is_some(),
+        refusal(&trusted, running("0.9")).is_some(),
         "minimum-version"
     );
-    assert!(refusal(manifest, running("1.1.0")).is_some(), "the same");
+    assert!(refusal(&trusted, running("1.1.0")).is_some(), "the same");
 
     let first = read_head(at("www").join("plain-1.0.0.head"));
     let missing = trusted.head().index().missing_from(first.index());
@@ -278,7 +276,17 @@ fn publishing_mends_and_never_goes_back() {
     assert!(said.contains(", 0 of them new"), "{said}");
     assert!(fs::read(&chunk).unwrap() == good);
 
+    // The same, signed by another key: one may have been forgotten.
+    build_version("1.1.0", "b.key");
+    publish("plain-1.1.0.orlop", "www").unwrap();
+    assert_ne!(
+        read_head(at("www/plain.head")).signatures(),
+        head.signatures()
+    );
+
     // The same version with other content, and another host's name in the way.
+    let unit = "[container]\nimage = \"localhost/web:3\"\n";
+    fs::write(at("web.toml"), unit).unwrap();
     build_version("1.1.0", "b.key");
     let refused = publish("plain-1.1.0.orlop", "www").unwrap_err();
     assert!(refused.contains("is published already"), "{refused}");
@@ -298,6 +306,21 @@ fn publishing_mends_and_never_goes_back() {
     fs::write(at("bad.orlop"), &bytes).unwrap();
     let refused = publish("bad.orlop", "new").unwrap_err();
     assert!(refused.contains("bad.orlop: chunk "), "{refused}");
+    bytes[last] ^= 0xff;
+    bytes.push(0);
+    fs::write(at("bad.orlop"), &bytes).unwrap();
+    let refused = publish("bad.orlop", "new").unwrap_err();
+    assert!(refused.contains("more after the last chunk"), "{refused}");
+    // Nor is one that ends after its head.
+    fs::write(at("bad.orlop"), head.encode()).unwrap();
+    let refused = run(dir.path(), &["inspect", "bad.orlop"]).unwrap_err();
+    assert!(refused.contains("cut off"), "{refused}");
+
+    // A disk without a bundle of its own beside an older one.
+    build(dir.path(), &["--output", "plain-1.1.0.orlop"]).unwrap_err();
+    let before = fs::read(at("plain-1.1.0.orlop")).unwrap();
+    build(dir.path(), &[]).unwrap();
+    assert!(fs::read(at("plain-1.1.0.orlop")).unwrap() == before);
     assert!(!at("new/plain.head").exists());
 }
 
@@ -331,6 +354,8 @@ fn keys_and_endorsements_that_do_not_fit_are_told() {
         );
         assert!(!at("plain.img").exists() && !at("plain-1.0.0.orlop").exists());
     };
+    let nine = ["--sign", "a.key"].repeat(9);
+    refused(&nine, &["room for 8 keys"]);
     refused(&["--sign", "none.key"], &["none.key", "orlop-image keygen"]);
     refused(&["--sign", "plain.toml"], &["plain.toml", "PKCS#8"]);
     refused(&["--endorsement", "x"], &["--sign KEY"]);

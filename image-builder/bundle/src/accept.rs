@@ -4,13 +4,11 @@ use std::cmp::Ordering;
 
 use thiserror::Error;
 
-use crate::{ARCHITECTURE, Manifest, compare};
+use crate::{ARCHITECTURE, Manifest, Trusted, compare};
 
 /// The host that asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Running<'a> {
-    /// Its image's name.
-    pub name: &'a str,
     /// The version that runs.
     pub version: &'a str,
     /// Whether an older or the same version may replace it.
@@ -20,14 +18,6 @@ pub struct Running<'a> {
 /// Why a host does not take a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// Another host's.
-    #[error("the bundle is for hosts named {bundle:?}, this one is {host:?}; build one for it")]
-    OtherName {
-        /// The bundle's name.
-        bundle: String,
-        /// The host's.
-        host: String,
-    },
     /// For another machine.
     #[error("the bundle is for {0:?}, expected {ARCHITECTURE:?}; build one for this machine")]
     OtherArchitecture(String),
@@ -57,15 +47,13 @@ pub enum Refusal {
     },
 }
 
-/// Why `host` is not to take the bundle of `manifest`; `None` when it is.
-pub fn refusal(manifest: &Manifest, host: Running<'_>) -> Option<Refusal> {
+/// Why `host` is not to take `bundle`, which it trusts; `None` when it is.
+pub fn refusal(bundle: &Trusted, host: Running<'_>) -> Option<Refusal> {
+    judge(bundle.head().manifest(), host)
+}
+
+fn judge(manifest: &Manifest, host: Running<'_>) -> Option<Refusal> {
     let (bundle, running) = (manifest.version.clone(), host.version.to_owned());
-    if manifest.name != host.name {
-        return Some(Refusal::OtherName {
-            bundle: manifest.name.clone(),
-            host: host.name.to_owned(),
-        });
-    }
     if manifest.architecture != ARCHITECTURE {
         return Some(Refusal::OtherArchitecture(manifest.architecture.clone()));
     }
@@ -88,8 +76,7 @@ mod tests {
 
     #[test]
     fn table() {
-        let host = |name, version, allow_downgrade| Running {
-            name,
+        let host = |version, allow_downgrade| Running {
             version,
             allow_downgrade,
         };
@@ -99,22 +86,18 @@ mod tests {
             ..manifest()
         };
         let cases = [
-            (host("demo", "1.9", false), None),
-            (host("demo", "2.0~rc1", false), None),
-            (host("demo", "1.5", false), None),
-            (host("demo", "2.00", true), None),
-            (host("demo", "3", true), None),
-            (host("edge", "1.9", true), Some("this one is \"edge\"")),
-            (host("demo", "2.0", false), Some("not newer than 2.0")),
-            (host("demo", "2.1", false), Some("--allow-downgrade")),
-            (
-                host("demo", "1.5~rc1", false),
-                Some("expected 1.5 or newer"),
-            ),
-            (host("demo", "1.4", true), Some("expected 1.5 or newer")),
+            (host("1.9", false), None),
+            (host("2.0~rc1", false), None),
+            (host("1.5", false), None),
+            (host("2.00", true), None),
+            (host("3", true), None),
+            (host("2.0", false), Some("not newer than 2.0")),
+            (host("2.1", false), Some("--allow-downgrade")),
+            (host("1.5~rc1", false), Some("expected 1.5 or newer")),
+            (host("1.4", true), Some("expected 1.5 or newer")),
         ];
         for (host, expected) in cases {
-            let found = refusal(&bundle, host).map(|refusal| refusal.to_string());
+            let found = judge(&bundle, host).map(|refusal| refusal.to_string());
             match (expected, &found) {
                 (None, None) => {}
                 (Some(words), Some(text)) if text.contains(words) => {}
@@ -125,7 +108,7 @@ mod tests {
             architecture: "arm64".to_owned(),
             ..bundle
         };
-        let found = refusal(&other, host("demo", "1.9", true));
+        let found = judge(&other, host("1.9", true));
         assert_eq!(found, Some(Refusal::OtherArchitecture("arm64".to_owned())));
     }
 }

@@ -31,7 +31,7 @@ pub struct Head {
     index: Index,
 }
 
-/// A head that a key of the host's stands for.
+/// A head for the host that asks, which a key of the host's stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trusted {
     head: Head,
@@ -68,6 +68,7 @@ impl Head {
             ..manifest
         };
         let manifest_bytes = manifest.to_bytes()?;
+        index.check()?;
         check_sizes(&manifest, &index)?;
         Ok(Self {
             signatures: sign(&manifest_bytes)?,
@@ -149,12 +150,18 @@ impl Head {
             .check(&self.manifest_bytes, &self.manifest.name)
     }
 
-    /// Checks that a host that is named `name` and has the keys `trusted` can believe this head.
-    /// (An endorsement is for a name, so it is the host's that counts and not the manifest's.)
+    /// Checks that a host that is named `name` and has the keys `trusted` can believe this head,
+    /// and that it is meant.
     ///
     /// # Errors
     /// See [`SignatureError`].
     pub fn verify(self, name: &str, trusted: &[UpdateKey]) -> Result<Trusted, SignatureError> {
+        if self.manifest.name != name {
+            return Err(SignatureError::OtherName {
+                bundle: self.manifest.name,
+                host: name.to_owned(),
+            });
+        }
         let signers = self
             .signatures
             .verify(&self.manifest_bytes, name, trusted)?;

@@ -170,7 +170,7 @@ impl Index {
         Ok(index)
     }
 
-    fn check(&self) -> Result<(), BundleError> {
+    pub(crate) fn check(&self) -> Result<(), BundleError> {
         let refuse = |why| Err(BundleError::Index(why));
         let mut seen = HashSet::with_capacity(self.entries.len());
         for entry in &self.entries {

@@ -51,7 +51,7 @@ impl TryFrom<UpdateKey> for PublicKey {
     }
 }
 
-/// A private key; its bytes are wiped when it is dropped.
+/// A private key; its own bytes are wiped when it is dropped, not those that it was read from.
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
@@ -122,7 +122,9 @@ mod tests {
             "",
             "ed25519:00",
             &PEM.replace("MC4", "MC5"),
-            &PEM.replace("BlYDK2Vw", "x")[..60],
+            &PEM[..60],
+            // Of X25519, in all else the same.
+            &PEM.replace("BQYDK2Vw", "BQYDK2Vu"),
         ] {
             let error = SecretKey::from_pem(bad).unwrap_err().to_string();
             assert!(error.contains("orlop-image keygen"), "{bad}: {error}");

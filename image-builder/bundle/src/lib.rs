@@ -50,5 +50,5 @@ pub use manifest::{ARCHITECTURE, Content, FORMAT, Manifest, ManifestError, Verit
 pub use names::{bundle_name, chunk_path, head_name, newest_name};
 pub use pack::Packer;
 pub use read::{Chunk, Chunks};
-pub use signature::{Endorsement, SignatureError, Signatures};
+pub use signature::{Endorsement, SIGNERS_MAX, SignatureError, Signatures};
 pub use version::compare;

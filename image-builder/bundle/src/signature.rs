@@ -12,11 +12,12 @@ const MANIFEST: &[u8] = b"orlop update bundle, format 1: manifest\0";
 const ENDORSEMENT: &[u8] = b"orlop update bundle, format 1: endorsement\0";
 
 /// The most signatures, and the most endorsements, that a bundle has.
-const MOST: usize = 8;
+pub const SIGNERS_MAX: usize = 8;
 const SIGNATURE_BYTES: usize = 32 + 64;
 const ENDORSEMENT_BYTES: usize = 32 + 32 + 64;
 /// Bytes of the largest block of signatures.
-pub(crate) const SIGNATURES_MAX: u32 = (2 + MOST * (SIGNATURE_BYTES + ENDORSEMENT_BYTES)) as u32;
+pub(crate) const SIGNATURES_MAX: u32 =
+    (2 + SIGNERS_MAX * (SIGNATURE_BYTES + ENDORSEMENT_BYTES)) as u32;
 
 /// The word of the key `by` that `key` may sign bundles for hosts named `name`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +80,14 @@ fn signed(manifest: &[u8]) -> Vec<u8> {
 /// Why a bundle is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SignatureError {
+    /// Whoever signed it, it is not for this host.
+    #[error("the bundle is for hosts named {bundle:?}, this one is {host:?}; build one for it")]
+    OtherName {
+        /// The bundle's name.
+        bundle: String,
+        /// The host's.
+        host: String,
+    },
     /// By nobody.
     #[error("the bundle is not signed; build it with `orlop-image build --sign KEY`")]
     Unsigned,
@@ -144,7 +153,7 @@ impl Signatures {
         keys: &[SecretKey],
         endorsements: &[Endorsement],
     ) -> Result<Self, BundleError> {
-        if keys.len() > MOST || endorsements.len() > MOST {
+        if keys.len() > SIGNERS_MAX || endorsements.len() > SIGNERS_MAX {
             return Err(BundleError::Signatures("more than 8 keys or endorsements"));
         }
         let message = signed(manifest);
@@ -247,7 +256,7 @@ impl Signatures {
             bytes.split_first_chunk::<2>().ok_or_else(refusal)?;
         let (signatures, endorsements) = (usize::from(*signatures), usize::from(*endorsements));
         let expected = signatures * SIGNATURE_BYTES + endorsements * ENDORSEMENT_BYTES;
-        if signatures > MOST || endorsements > MOST || records.len() != expected {
+        if signatures > SIGNERS_MAX || endorsements > SIGNERS_MAX || records.len() != expected {
             return Err(refusal());
         }
         let (first, second) = records.split_at(signatures * SIGNATURE_BYTES);

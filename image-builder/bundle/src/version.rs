@@ -157,9 +157,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_an_order(a in "[a-c0-2.~^-]{0,6}", b in "[a-c0-2.~^-]{0,6}") {
+        fn it_is_an_order(
+            a in "[a-c0-2.~^-]{0,6}", b in "[a-c0-2.~^-]{0,6}", c in "[a-c0-2.~^-]{0,6}",
+        ) {
             prop_assert_eq!(compare(&a, &a), Ordering::Equal);
             prop_assert_eq!(compare(&a, &b), compare(&b, &a).reverse());
+            if compare(&a, &b).is_le() && compare(&b, &c).is_le() {
+                prop_assert!(compare(&a, &c).is_le());
+            }
         }
 
         #[test]

@@ -120,13 +120,15 @@ fn only_whom_the_host_trusts() {
     let edge = bundle(&root, &uki, &[key(2)], &endorse("edge"));
     let refused = take(&edge, &[id(1)]).unwrap_err();
     assert!(refused.contains("endorsement"), "{refused}");
-    // A host of another name does not take the endorsement of this one.
-    let head = Head::read(&mut new.as_slice()).unwrap();
-    let refused = head.verify("edge", &[id(1)]).unwrap_err();
-    assert!(
-        matches!(refused, SignatureError::Endorsement { .. }),
-        "{refused}"
-    );
+    // Nor does a host of another name, whoever signed it.
+    for (bundle, keys) in [(&new, [id(1)]), (&new, [id(2)]), (&old, [id(1)])] {
+        let head = Head::read(&mut bundle.as_slice()).unwrap();
+        let refused = head.verify("edge", &keys).unwrap_err();
+        assert!(
+            matches!(refused, SignatureError::OtherName { .. }),
+            "{refused}"
+        );
+    }
 }
 
 /// A small bundle with all that a bundle can have, and what is in it.

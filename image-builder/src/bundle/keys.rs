@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -96,7 +96,16 @@ pub(super) fn read_secret(file: &Path) -> Result<SecretKey> {
             file.display()
         )
     })?;
-    SecretKey::from_pem(&text).with_context(|| file.display().to_string())
+    let shown = file.display();
+    let mode = fs::metadata(file)
+        .with_context(|| shown.to_string())?
+        .mode();
+    if mode & 0o077 != 0 {
+        eprintln!(
+            "note: {shown} is a private key that others may read; `chmod 600 {shown}` ends that"
+        );
+    }
+    SecretKey::from_pem(&text).with_context(|| shown.to_string())
 }
 
 /// The endorsement in `file`.

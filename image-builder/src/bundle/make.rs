@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use orlop_bundle::{
     ARCHITECTURE, Content, Endorsement, FORMAT, Head, Hex, Manifest, Packer, Part, PublicKey,
-    SecretKey, Signatures, Verity, compare,
+    SIGNERS_MAX, SecretKey, Signatures, Verity, compare,
 };
 use tempfile::NamedTempFile;
 
@@ -40,6 +40,11 @@ impl Bundling {
             }
             return Ok(None);
         }
+        if keys.len().max(request.endorsements.len()) > SIGNERS_MAX {
+            bail!(
+                "a bundle has room for {SIGNERS_MAX} keys (--sign) and {SIGNERS_MAX} endorsements"
+            );
+        }
         let host = &inputs.host.value;
         let mut endorsements = Vec::new();
         for file in &request.endorsements {
@@ -53,7 +58,7 @@ impl Bundling {
             if !host.update.keys.contains(&id) {
                 progress.note(&format!(
                     "{id} signs this bundle, and [update] keys of {} does not name it: a host that \
-                     runs this version takes nothing more that it signs",
+                     runs this version takes what it signs only with an endorsement",
                     request.host.display()
                 ));
             }

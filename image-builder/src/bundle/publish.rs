@@ -7,13 +7,15 @@
 
 use std::cmp::Ordering;
 use std::fs::{self, File};
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use orlop_bundle::{Chunks, Entry, Head, chunk, chunk_path, compare, head_name, newest_name};
+use orlop_bundle::{
+    Chunks, Entry, Head, Manifest, chunk, chunk_path, compare, head_name, newest_name,
+};
 use tempfile::NamedTempFile;
 
 /// What `orlop-image publish` is asked.
@@ -84,15 +86,10 @@ pub fn publish(bundle: &Path, dir: &Path) -> Result<Published> {
     let manifest = head.manifest();
     let version_head = dir.join(head_name(&manifest.name, &manifest.version));
     let newest_head = dir.join(newest_name(&manifest.name));
-    if let Some(other) = read_head(&version_head)?
-        && other.encode() != bytes
-    {
-        let (name, version) = (&manifest.name, &manifest.version);
-        bail!(
-            "{}: version {version} of {name} is published already, and is another one; \
-             build this one with another version, as hosts that have the other would not take it",
-            version_head.display()
-        );
+    // What is the newest stays so until this is done.
+    let _alone = lock(dir)?;
+    if let Some(other) = read_head(&version_head)? {
+        check_same(&version_head, other.manifest(), manifest)?;
     }
     let newer = newer_one(&newest_head, &head)?;
 
@@ -104,13 +101,9 @@ pub fn publish(bundle: &Path, dir: &Path) -> Result<Published> {
         new_bytes: 0,
         mended: 0,
     };
-    for (entry, chunk) in head
-        .index()
-        .entries()
-        .iter()
-        .zip(Chunks::new(head.index(), input))
-    {
+    for chunk in Chunks::new(head.index(), input) {
         let chunk = chunk.with_context(|| shown.to_string())?;
+        let entry = &head.index().entries()[chunk.number as usize];
         let place = dir.join(chunk_path(&entry.digest));
         published.chunks += 1;
         match state(&place, entry) {
@@ -132,6 +125,37 @@ pub fn publish(bundle: &Path, dir: &Path) -> Result<Published> {
         sync(dir)?;
     }
     Ok(published)
+}
+
+/// The directory `dir`, made if it is not there, for nobody else to publish in
+/// until it is dropped.
+fn lock(dir: &Path) -> Result<File> {
+    let shown = || dir.display().to_string();
+    for_all(dir)?;
+    let file = File::open(dir).with_context(shown)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).with_context(shown)?;
+    Ok(file)
+}
+
+/// Other signatures of the same manifest take the place of those that are there:
+/// one may have been forgotten. Nothing else does.
+fn check_same(place: &Path, there: &Manifest, ours: &Manifest) -> Result<()> {
+    let place = place.display();
+    if there == ours {
+        return Ok(());
+    }
+    let (name, version) = (&ours.name, &ours.version);
+    if (&there.name, &there.version) != (name, version) {
+        bail!(
+            "{place} is of {:?}, version {}; publish {name:?} in another directory",
+            there.name,
+            there.version
+        );
+    }
+    bail!(
+        "{place}: version {version} of {name} is published already, and is another one; \
+         build this one with another version, as hosts that have the other would not take it"
+    );
 }
 
 /// The version that is offered now, if that is newer than `head`'s.
@@ -191,13 +215,30 @@ fn state(place: &Path, entry: &Entry) -> Found {
 fn put(place: &Path, bytes: &[u8]) -> Result<()> {
     let writing = || format!("writing {}", place.display());
     let directory = place.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory).with_context(writing)?;
+    for_all(directory)?;
     let mut file = NamedTempFile::new_in(directory).with_context(writing)?;
     file.write_all(bytes).with_context(writing)?;
     let all = fs::Permissions::from_mode(0o644);
     file.as_file().set_permissions(all).with_context(writing)?;
     file.persist(place).with_context(writing)?;
     Ok(())
+}
+
+/// Makes a directory that is not there, and those above it; all may look into
+/// what is made.
+fn for_all(directory: &Path) -> Result<()> {
+    if directory.as_os_str().is_empty() || directory.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = directory.parent() {
+        for_all(above)?;
+    }
+    let making = || format!("making {}", directory.display());
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        made => made.with_context(making)?,
+    }
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).with_context(making)
 }
 
 /// Waits until all that was written in the file system of `dir` is on the disk:
