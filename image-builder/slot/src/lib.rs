@@ -1,11 +1,16 @@
 //! The A/B model as pure values: the two slots, the partitions of the disk, and the file names by
-//! which systemd-boot chooses between two unified kernel images.
+//! which systemd-boot chooses between two unified kernel images; when an install on trial is blessed
+//! and when not, and what is then written in which order.
 //!
-//! Nothing here reads a disk or an ESP, and nothing decides when to bless or to roll back: names
-//! come in, names go out.
+//! Nothing here reads a disk, an ESP or a clock: names, units and times come in; names and steps go
+//! out.
 
 mod entry;
+pub mod gate;
+mod order;
 mod partition;
+pub mod trial;
 
 pub use entry::{BootEntry, BootEntryError, Tries, boot_order};
+pub use order::{Step, after_failing, after_passing};
 pub use partition::{Partition, Slot};
