@@ -42,6 +42,8 @@ fn defaults() {
     assert_eq!(host.network.bridge.subnet.to_string(), "10.89.0.0/16");
     assert_eq!(host.api.address(), None);
     assert!(host.console.screen);
+    assert_eq!(host.update.settle.as_secs(), 10);
+    assert_eq!(host.update.deadline.as_secs(), 300);
 }
 
 /// Values from line 3 on, and what is said of them.
@@ -154,11 +156,24 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "[update]\nurl = \"https://example\"",
-        "4:1: unknown key \"url\" in [update] (known here: keys, minimum-version)",
+        "4:1: unknown key \"url\" in [update] (known here: deadline, keys, minimum-version, settle)",
     ),
     (
         "[console]\nscreen = 1",
         "4:10: screen = 1: expected true or false, found an integer",
+    ),
+    (
+        "[update]\nsettle = 10",
+        "4:10: settle = 10: expected a time with its unit, found an integer \
+             (write \"10s\" for seconds)",
+    ),
+    (
+        "[update]\ndeadline = \"2d\"",
+        "4:12: deadline = \"2d\": expected a time from 1s to 1d",
+    ),
+    (
+        "[update]\nsettle = \"5m\"",
+        "3:1: no trial could pass: settle 5m, deadline 5m (give `deadline` more than `settle`)",
     ),
 ];
 
@@ -219,7 +234,8 @@ fn runtime_text_is_whole() {
         "[network]\nhostname = \"h\"\n[network.uplink]\ninterface = \"en*\"\n\
          address = \"192.0.2.10/24\"\ngateway = \"192.0.2.1\"\ndns = [\"192.0.2.53\", \"::1\"]\n\
          [api]\nlisten = \"0.0.0.0:7470\"\nclient-ca = \"ca.crt\"\n[console]\nscreen = false\n\
-         [update]\nkeys = [\"ed25519:000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f\"]\n",
+         [update]\nkeys = [\"ed25519:000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f\"]\n\
+         settle = \"500ms\"\ndeadline = \"1m30s\"\n",
     );
     host.api.client_ca = Some(ClientCa::Pem(PEM.to_owned()));
     let again = Host::parse("host.toml", &host.runtime_toml())
@@ -255,6 +271,9 @@ fn overlays_go_key_by_key() {
     assert_eq!(dhcp.network.uplink.addressing, Addressing::Dhcp);
     assert_eq!(over("[api]\nlisten = \"none\"").api.address(), None);
     assert_eq!(over("[network]\nhostname = \"other\"").hostname(), "other");
+    let patient = over("[update]\ndeadline = \"1h\"").update;
+    assert_eq!(patient.deadline.as_secs(), 3600);
+    assert_eq!(patient.settle, base.update.settle);
 }
 
 #[test]
@@ -281,7 +300,7 @@ fn overlays_refuse_what_only_the_builder_reads() {
          2:2: `kernel` is fixed when the image is built \
          (change it in the host TOML and build a new image)\n\
          5:1: unknown key \"x\" in [api] (known here: client-ca, listen)\n\
-         6:2: `update` is fixed when the image is built \
+         7:1: `keys` is fixed when the image is built \
          (change it in the host TOML and build a new image)",
     );
 }

@@ -3,6 +3,7 @@
 use toml::{Table, Value};
 
 use crate::host::{Addressing, ClientCa, Host, Listen};
+use crate::value::duration;
 
 pub(super) fn runtime(host: &Host) -> Table {
     let mut root = Table::new();
@@ -13,16 +14,24 @@ pub(super) fn runtime(host: &Host) -> Table {
     put("api", Value::Table(api(host)));
     let screen = ("screen".to_owned(), Value::Boolean(host.console.screen));
     put("console", Value::Table(Table::from_iter([screen])));
-    if !host.update.keys.is_empty() {
-        let keys = Value::Array(host.update.keys.iter().map(text).collect());
-        let keys = Table::from_iter([("keys".to_owned(), keys)]);
-        root.insert("update".to_owned(), Value::Table(keys));
-    }
+    put("update", Value::Table(update(host)));
     root
 }
 
 fn text(value: impl ToString) -> Value {
     Value::String(value.to_string())
+}
+
+fn update(host: &Host) -> Table {
+    let update = &host.update;
+    let mut table = Table::new();
+    let mut put = |key: &str, value: Value| table.insert(key.to_owned(), value);
+    put("settle", text(duration::format(update.settle)));
+    put("deadline", text(duration::format(update.deadline)));
+    if !update.keys.is_empty() {
+        put("keys", Value::Array(update.keys.iter().map(text).collect()));
+    }
+    table
 }
 
 fn network(host: &Host) -> Table {

@@ -65,8 +65,8 @@ impl Host {
         self.network.hostname.as_deref().unwrap_or(&self.name)
     }
 
-    /// What the running host reads, as a host TOML: name, version, network, API, console and
-    /// the keys that updates are signed with.
+    /// What the running host reads, as a host TOML: name, version, network, API, console, and of
+    /// `[update]` all but `minimum-version`.
     ///
     /// It holds no reference to other files once the caller has put the certificate itself in
     /// place of its path ([`ClientCa::Pem`]).

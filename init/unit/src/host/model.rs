@@ -1,6 +1,7 @@
 //! The checked types, with what each defaults to.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use crate::value::{Bytes, Cidr, ImageName, UpdateKey};
 
@@ -205,14 +206,32 @@ pub struct Console {
     pub screen: bool,
 }
 
-/// `[update]`: whose update bundles are for this host. It is fixed when the image is built: what
-/// stands in the verified root cannot be changed by whoever can write to the state partition.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// `[update]`: whose update bundles are for this host, and when a new host image, booted on trial,
+/// is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
-    /// The keys that bundles may be signed with; none are taken while there are none.
+    /// The keys that bundles may be signed with; none are taken while there are none. They are fixed
+    /// when the image is built: what stands in the verified root cannot be changed by whoever can
+    /// write to the state partition.
     pub keys: Vec<UpdateKey>,
     /// The oldest version that may be updated to this one, for the builder; any when `None`.
     pub minimum_version: Option<String>,
+    /// How long its units have to be well without a break (default 10 s).
+    pub settle: Duration,
+    /// How long after the boot that may take before it is given up (default 5 min); longer than
+    /// `settle`.
+    pub deadline: Duration,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            minimum_version: None,
+            settle: Duration::from_secs(10),
+            deadline: Duration::from_secs(300),
+        }
+    }
 }
 
 impl Default for Kernel {

@@ -2,6 +2,7 @@
 
 mod build;
 mod network;
+mod update;
 
 use std::net::SocketAddr;
 
@@ -38,13 +39,28 @@ pub(crate) static CATALOGUE: Catalogue = Catalogue {
         ("network.bridge", &["subnet"]),
         ("api", &["client-ca", "listen"]),
         ("console", &["screen"]),
-        ("update", &["keys", "minimum-version"]),
+        ("update", &["deadline", "keys", "minimum-version", "settle"]),
     ],
     foreign: |_| None,
 };
 
 /// Keys that are fixed when the image is built.
-const BUILD_ONLY: [&str; 6] = ["name", "version", "kernel", "disk", "image", "update"];
+const BUILD_ONLY: [&str; 5] = ["name", "version", "kernel", "disk", "image"];
+
+/// Which of a host's files is read.
+#[derive(Clone, Copy, Debug)]
+enum Layer {
+    /// The one that the image is built of.
+    Image,
+    /// The one that is laid over it.
+    Overlay,
+}
+
+/// What is said of a key that only the image's own file may have.
+fn fixed(key: &str) -> Expected {
+    Expected::new(format!("`{key}` is fixed when the image is built"))
+        .help("change it in the host TOML and build a new image")
+}
 
 pub(super) fn whole(file: &str, text: &str) -> Result<(Host, Spans), Vec<Diagnostic>> {
     let (source, table) = Source::parse(file, text, &CATALOGUE);
@@ -67,11 +83,9 @@ pub(super) fn whole(file: &str, text: &str) -> Result<(Host, Spans), Vec<Diagnos
         network: NetworkConfig::default(),
         api: ApiConfig::default(),
         console: Console::default(),
-        update: root
-            .table("update")
-            .map_or_else(Update::default, build::update),
+        update: Update::default(),
     };
-    runtime(&root, &mut host);
+    runtime(&root, &mut host, Layer::Image);
     root.close();
     source.finish(Some(host))
 }
@@ -88,19 +102,15 @@ pub(super) fn overlay(
         let Some(span) = root.key_span(key) else {
             continue;
         };
-        let refusal = Expected::new(format!("`{key}` is fixed when the image is built"));
-        root.refuse_at(
-            span,
-            &refusal.help("change it in the host TOML and build a new image"),
-        );
+        root.refuse_at(span, &fixed(key));
     }
-    runtime(&root, &mut host);
+    runtime(&root, &mut host, Layer::Overlay);
     root.close();
     source.finish(Some(host))
 }
 
 /// The keys that a running host reads; what is not given stays as it is in `host`.
-fn runtime(root: &Section, host: &mut Host) {
+fn runtime(root: &Section, host: &mut Host, layer: Layer) {
     if let Some(table) = root.table("network") {
         network::read(table, &mut host.network);
     }
@@ -112,6 +122,9 @@ fn runtime(root: &Section, host: &mut Host) {
             host.console.screen = screen;
         }
         table.close();
+    }
+    if let Some(table) = root.table("update") {
+        update::read(table, &mut host.update, layer);
     }
 }
 

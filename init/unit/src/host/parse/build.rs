@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::path;
 use crate::document::{Field, Section};
 use crate::expected::{Expected, shown};
-use crate::host::{BakedContainer, Disk, ImageContent, Kernel, Update, version};
+use crate::host::{BakedContainer, Disk, ImageContent, Kernel};
 use crate::value::Bytes;
 
 pub(super) fn kernel(table: Section) -> Kernel {
@@ -139,15 +139,4 @@ fn baked_container(table: Section) -> Option<BakedContainer> {
         source: source?,
         reference,
     })
-}
-
-pub(super) fn update(table: Section) -> Update {
-    let keys = table.get("keys").map(|f| f.list(|item| item.parse()));
-    let oldest = table.get("minimum-version");
-    let minimum_version = oldest.and_then(|f| f.parse_with(version::checked));
-    table.close();
-    Update {
-        keys: keys.unwrap_or_default(),
-        minimum_version,
-    }
 }
