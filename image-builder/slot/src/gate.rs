@@ -34,7 +34,9 @@ pub enum Condition {
     Well,
     /// It ended with success, and its restart policy leaves it at that.
     Done,
-    /// Neither, for this reason.
+    /// It is on its way to be well: it starts, or waits, or was not asked yet.
+    Coming(String),
+    /// None of these, for this reason.
     Unwell(String),
 }
 
@@ -76,6 +78,8 @@ pub enum Gate {
         begun_ms: u64,
         /// Since when those units are well that are.
         well: BTreeMap<String, Since>,
+        /// How those were last unwell that were: more than that one starts again.
+        ill: BTreeMap<String, String>,
     },
     /// All were well for long enough.
     Passed,
@@ -89,6 +93,7 @@ impl Gate {
         Gate::Waiting {
             begun_ms: now_ms,
             well: BTreeMap::new(),
+            ill: BTreeMap::new(),
         }
     }
 
@@ -98,7 +103,11 @@ impl Gate {
         match self {
             Gate::Passed => Gate::Passed,
             Gate::Failed(blames) => Gate::Failed(blames),
-            Gate::Waiting { begun_ms, well } => {
+            Gate::Waiting {
+                begun_ms,
+                well,
+                mut ill,
+            } => {
                 let counted = counted(units);
                 let well = still_well(&counted, &well, now_ms);
                 let settled = |at_ms: u64| now_ms.saturating_sub(at_ms) >= limits.settle_ms;
@@ -108,7 +117,12 @@ impl Gate {
                 if all && settled(begun_ms) {
                     return Gate::Passed;
                 }
-                let waiting = Gate::Waiting { begun_ms, well };
+                ill.extend(units.iter().filter_map(illness));
+                let waiting = Gate::Waiting {
+                    begun_ms,
+                    well,
+                    ill,
+                };
                 if now_ms < limits.deadline_ms {
                     return waiting;
                 }
@@ -119,8 +133,12 @@ impl Gate {
 
     /// The units that it waits for; none once it is decided.
     pub fn waits_for(&self, units: &[Watched], now_ms: u64, limits: Limits) -> Vec<Blame> {
-        let well = match self {
-            Gate::Waiting { begun_ms: _, well } => well,
+        let (well, ill) = match self {
+            Gate::Waiting {
+                begun_ms: _,
+                well,
+                ill,
+            } => (well, ill),
             Gate::Passed | Gate::Failed(_) => return Vec::new(),
         };
         let blame = |unit: &&Watched| {
@@ -134,6 +152,11 @@ impl Gate {
                     let (for_s, of_s) = (for_ms / 1000, limits.settle_ms.div_ceil(1000));
                     format!("well for {for_s} s of the {of_s} s that it has to be")
                 }
+            };
+            let before = ill.get(&unit.name).filter(|before| **before != reason);
+            let reason = match before {
+                Some(before) => format!("{reason}; before: {before}"),
+                None => reason,
             };
             let unit = unit.name.clone();
             Some(Blame { unit, reason })
@@ -164,9 +187,18 @@ fn verdict(unit: &Watched) -> Result<(), String> {
         (Part::Gate | Part::Unknown, Condition::Done) => {
             Err("it ended, and `gate = true` asks for one that runs and is healthy".to_owned())
         }
-        (Part::Gate | Part::Plain | Part::Unknown, Condition::Unwell(reason)) => {
-            Err(reason.clone())
-        }
+        (
+            Part::Gate | Part::Plain | Part::Unknown,
+            Condition::Coming(reason) | Condition::Unwell(reason),
+        ) => Err(reason.clone()),
+    }
+}
+
+/// What ails a unit.
+fn illness(unit: &Watched) -> Option<(String, String)> {
+    match &unit.condition {
+        Condition::Unwell(reason) => Some((unit.name.clone(), reason.clone())),
+        Condition::Well | Condition::Done | Condition::Coming(_) => None,
     }
 }
 

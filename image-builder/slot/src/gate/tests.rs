@@ -113,10 +113,23 @@ fn the_deadline_names_who_was_not_well() {
     let gate = after(&[(0, units), (55, late.clone()), (60, late.clone())]);
     assert_eq!(
         blamed(&gate),
-        [("web", "well for 5 s of the 10 s that it has to be")]
+        [(
+            "web",
+            "well for 5 s of the 10 s that it has to be; before: no answer"
+        )]
     );
     // To be well at last changes nothing any more.
     assert_eq!(gate.clone().step(&late, 90_000, LIMITS), gate);
+}
+
+#[test]
+fn one_that_starts_again_is_blamed_for_what_ailed_it() {
+    let coming = Condition::Coming("starting".to_owned());
+    let at = |condition: &Condition| vec![unit("web", Part::Gate, condition.clone())];
+    let gate = after(&[(0, at(&coming)), (60, at(&coming))]);
+    assert_eq!(blamed(&gate), [("web", "starting")]);
+    let gate = after(&[(0, at(&coming)), (30, at(&unwell())), (60, at(&coming))]);
+    assert_eq!(blamed(&gate), [("web", "starting; before: no answer")]);
 }
 
 #[test]
