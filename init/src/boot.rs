@@ -1,6 +1,7 @@
 //! The phases on the root, as a list, up to the supervisor.
 
 use crate::console::Console;
+use crate::disk::partitions;
 use crate::guard::Guard;
 use crate::initramfs::Root;
 use crate::modules::{self, Loading};
@@ -100,10 +101,13 @@ fn run(boot: &mut Boot<'_>) -> Result<()> {
 }
 
 fn report(boot: &Boot<'_>) -> BootReport {
+    let entry = identity::entry();
     BootReport {
         version: identity::version(&files::read("/etc/os-release").unwrap_or_default()),
         slot: boot.root.slot,
-        serial: identity::serial(),
+        serial: identity::serial(&entry),
+        entry,
+        esp: esp(&boot.root.disk),
         root_hash: boot.root.hash.clone(),
         state: boot.state.health,
         state_detail: boot.state.detail.clone(),
@@ -113,6 +117,15 @@ fn report(boot: &Boot<'_>) -> BootReport {
         manager_exec_ms: clock::since_boot_ms(),
         phases: boot.root.phases.times().to_vec(),
     }
+}
+
+/// The EFI system partition of `disk`, for the manager; empty when there is none.
+fn esp(disk: &str) -> String {
+    let all = partitions::list(Path::new("/sys/class/block")).unwrap_or_default();
+    let found = all.iter().find(|p| p.disk == disk && p.name == "esp");
+    found.map_or_else(String::new, |partition| {
+        partition.path().display().to_string()
+    })
 }
 
 /// Settings of the kernel and of PID 1 itself that nothing depends on to go on.

@@ -64,25 +64,31 @@ pub(crate) fn version(os_release: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The serial of the install that was started; 0 without a boot loader.
-pub(crate) fn serial() -> u64 {
+/// The file name of the entry that was started; empty without a boot loader.
+pub(crate) fn entry() -> String {
     fs::read(ENTRY)
         .ok()
-        .and_then(|variable| entry_serial(&variable))
-        .unwrap_or(0)
+        .and_then(|variable| entry_name(&variable))
+        .unwrap_or_default()
 }
 
-/// The serial in an EFI variable: 4 bytes of attributes, then
-/// `orlop_<serial>_<version>…` in UTF-16.
-fn entry_serial(variable: &[u8]) -> Option<u64> {
+/// The name in an EFI variable: 4 bytes of attributes, then UTF-16 up to a zero.
+fn entry_name(variable: &[u8]) -> Option<String> {
     let units = variable
         .get(4..)?
         .chunks_exact(2)
-        .map(|c| u16::from_le_bytes([c[0], c[1]]));
-    let name: String = char::decode_utf16(units)
-        .map(|c| c.unwrap_or('?'))
-        .collect();
-    name.strip_prefix("orlop_")?.split('_').next()?.parse().ok()
+        .map(|c| u16::from_le_bytes([c[0], c[1]]))
+        .take_while(|unit| *unit != 0);
+    let name = char::decode_utf16(units).map(|c| c.unwrap_or('?'));
+    Some(name.collect())
+}
+
+/// The serial in the name `orlop_<serial>_<version>…` of an entry; 0 when it is
+/// named otherwise.
+pub(crate) fn serial(entry: &str) -> u64 {
+    let rest = entry.strip_prefix("orlop_");
+    rest.and_then(|rest| rest.split('_').next()?.parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -110,13 +116,14 @@ mod tests {
             [6, 0, 0, 0].into_iter().chain(units).collect::<Vec<u8>>()
         };
         for (name, want) in [
-            ("orlop_12_1.0.0+3-1.efi\0", Some(12)),
-            ("orlop_x_1.efi", None),
-            ("other.efi", None),
-            ("", None),
+            ("orlop_12_1.0.0+3-1.efi", 12),
+            ("orlop_x_1.efi", 0),
+            ("other.efi", 0),
+            ("", 0),
         ] {
-            assert_eq!(entry_serial(&variable(name)), want, "{name}");
+            let read = entry_name(&variable(&format!("{name}\0"))).unwrap();
+            assert_eq!((read.as_str(), serial(&read)), (name, want));
         }
-        assert_eq!(entry_serial(&[1]), None);
+        assert_eq!(entry_name(&[1]), None);
     }
 }

@@ -14,6 +14,14 @@ pub struct BootReport {
     /// The serial of the install, from the boot loader's entry; 0 when the host
     /// was started without a boot loader.
     pub serial: u64,
+    /// The file name of the entry that the boot loader started, as it says;
+    /// empty without a boot loader.
+    #[serde(default)]
+    pub entry: String,
+    /// The device of the EFI system partition on the root's disk; empty when
+    /// there is none.
+    #[serde(default)]
+    pub esp: String,
     /// The verity root hash, 64 hexadecimal digits.
     pub root_hash: String,
     /// How the state partition fared.
