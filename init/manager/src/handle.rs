@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use futures_util::stream::BoxStream;
 use orlop_control::types::{
-    ApiError, ApplyReport, Desired, Event, ExecRequest, HostStatus, ImageInfo, LastExit, LogLine,
-    LogQuery, ShutdownMode, UnitFile, UnitStatus,
+    ApiError, ApplyReport, Desired, Event, EventKind, ExecRequest, HostStatus, ImageInfo,
+    InstalledVersion, LastExit, LogLine, LogQuery, ShutdownMode, UnitFile, UnitStatus,
 };
+use orlop_slot::gate::Watched;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::exec::{ExecSession, ExecTarget};
@@ -41,6 +42,10 @@ pub enum Request {
     Remove(String, Reply<()>),
     /// The host as a whole.
     Status(Reply<HostStatus>),
+    /// The installed host images.
+    Versions(Reply<Vec<InstalledVersion>>),
+    /// How the units are that are to run, for the gate.
+    Watched(Reply<Vec<Watched>>),
     /// The images in both stores.
     Images(Reply<Vec<ImageInfo>>),
     /// Take an archive's images into the store.
@@ -134,6 +139,19 @@ impl Handle {
         self.ask(Request::Status).await
     }
 
+    /// The installed host images, the newest first.
+    pub async fn versions(&self) -> Result<Vec<InstalledVersion>, ApiError> {
+        self.ask(Request::Versions).await
+    }
+
+    /// How the units are that are to run, for the gate.
+    ///
+    /// # Errors
+    /// The host goes down.
+    pub async fn watched(&self) -> Result<Vec<Watched>, ApiError> {
+        self.ask(Request::Watched).await
+    }
+
     /// The images that units can use.
     pub async fn images(&self) -> Result<Vec<ImageInfo>, ApiError> {
         self.ask(Request::Images).await
@@ -180,6 +198,13 @@ impl Handle {
     /// What happens from now on. A receiver that lags is told how much it lost.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// Tells who follows the events that this happened; nobody listening is no
+    /// error.
+    pub fn tell(&self, kind: EventKind) {
+        let time = jiff::Timestamp::now();
+        let _ = self.events.send(Event { time, kind });
     }
 
     /// Stops the containers and then the machine; returns once that has begun.

@@ -11,6 +11,7 @@ use orlop_unit::{ClientCa, Host as HostToml, MAX_FILE_BYTES};
 use crate::durable::read_bounded;
 use crate::net::Network;
 use crate::paths::Paths;
+use crate::trial::{self, Trial};
 use crate::ways_in::WaysIn;
 
 /// What is known of the host.
@@ -27,6 +28,8 @@ pub struct Host {
     kernel: String,
     state_dir: std::path::PathBuf,
     ways_in: Arc<OnceLock<WaysIn>>,
+    /// What is known of its image's trial, and of other installs.
+    pub trial: Trial,
     /// What an operator should know.
     pub warnings: Vec<String>,
 }
@@ -77,6 +80,7 @@ impl Host {
             kernel: line(Path::new("/proc/sys/kernel/osrelease")),
             state_dir: paths.state(),
             ways_in: Arc::default(),
+            trial: trial::open(paths),
             warnings,
         })
     }
@@ -138,7 +142,7 @@ impl Host {
         if tmpfs {
             warnings.push("the state partition is not in use: nothing lasts".to_owned());
         }
-        HostStatus {
+        let mut status = HostStatus {
             name: self.config.hostname().to_owned(),
             version: self.version().to_owned(),
             slot: boot.map_or_else(String::new, |boot| boot.slot.letter().to_string()),
@@ -169,7 +173,9 @@ impl Host {
             memory_available: memory.available,
             memory_used: memory.used,
             ..HostStatus::default()
-        }
+        };
+        self.trial.tell(&mut status);
+        status
     }
 }
 

@@ -22,5 +22,6 @@ pub mod processes;
 pub mod run;
 #[cfg(test)]
 mod skipped;
+pub mod trial;
 pub mod unit_dirs;
 pub mod ways_in;

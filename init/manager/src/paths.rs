@@ -101,6 +101,11 @@ impl Paths {
         self.state().join("secrets").join(name)
     }
 
+    /// What is known of installs of the host image.
+    pub fn update(&self) -> PathBuf {
+        self.state().join("update")
+    }
+
     /// Where uploads gather.
     pub fn uploads(&self) -> PathBuf {
         self.state().join("uploads")

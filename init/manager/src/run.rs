@@ -111,8 +111,11 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
         begun,
     };
     ways_in::buses(&handle, &tools, &mut host);
+    let (asks, paths) = (handle.clone(), Arc::clone(&tools.paths));
     // From here on they miss nothing of what the owner tells.
     let ways_in = ways_in::Opening::new(handle, tools.clone(), host.clone());
+    let judged = host.clone();
+    tokio::spawn(async move { crate::trial::run(asks, judged, &paths).await });
     tokio::spawn(ways_in.open(begins));
     Owner::run(tools, host, past, queues).await
 }

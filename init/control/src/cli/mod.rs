@@ -24,6 +24,7 @@ mod top;
 mod trust;
 mod units;
 mod version;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -92,6 +93,8 @@ enum Command {
     Info,
     /// Print the versions of this command and the host
     Version,
+    /// List the installed host images and how they are
+    Versions,
     /// Stop the containers and start the host again
     Reboot,
     /// Stop the containers and power the host off
@@ -151,6 +154,7 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Images => images::run(&client()?, output).await,
         Command::Info => info::run(&client()?, output).await,
         Command::Version => version::run(client, output).await,
+        Command::Versions => versions::run(&client()?, output).await,
         Command::Reboot => power::reboot(&client()?).await,
         Command::Poweroff => power::poweroff(&client()?).await,
     }?;
@@ -175,6 +179,7 @@ mod tests {
             "orlop ps -q --host demo",
             "orlop --host 192.0.2.1:7470 --output json ps",
             "orlop status",
+            "orlop versions",
             "orlop status web -o json",
             "orlop top",
             "orlop top web",

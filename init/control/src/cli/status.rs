@@ -141,8 +141,10 @@ fn host_text(host: &HostStatus, units: &[UnitStatus], now: Timestamp) -> String 
         ("Watchdog", host.watchdog.clone()),
         ("Units", counts(host.units)),
         ("Fingerprint", host.fingerprint.clone().unwrap_or_default()),
+        ("Trial", trial(host)),
         ("Warnings", host.warnings.join("\n")),
     ]);
+    text.push_str(&last_words(host));
     let troubled: Vec<&UnitStatus> = units.iter().filter(|unit| !unit.is_well()).collect();
     if !troubled.is_empty() {
         text.push_str("\nNot as they should be:\n");
@@ -159,6 +161,36 @@ fn host_text(host: &HostStatus, units: &[UnitStatus], now: Timestamp) -> String 
                 "    {}\n",
                 finding.to_string().replace('\n', "\n    ")
             ));
+        }
+    }
+    text
+}
+
+/// How the trial of the host image stands, while it is on one.
+fn trial(host: &HostStatus) -> String {
+    let Some(trial) = &host.trial else {
+        return String::new();
+    };
+    let left_ms = trial.deadline_ms.saturating_sub(host.uptime_ms);
+    let left = duration(i64::try_from(left_ms / 1000).unwrap_or(i64::MAX));
+    let mut lines = vec![format!("decided in {left} at the latest; waits for")];
+    lines.extend(trial.waits_for.iter().map(|unit| format!("  {unit}")));
+    if trial.waits_for.is_empty() {
+        lines = vec![format!("decided in {left} at the latest")];
+    }
+    lines.join("\n")
+}
+
+/// What the units wrote last that failed a host image's trial.
+fn last_words(host: &HostStatus) -> String {
+    let mut text = String::new();
+    if let Some(failed) = &host.failed_update {
+        for unit in failed.units.iter().filter(|unit| !unit.log.is_empty()) {
+            let (version, name) = (&failed.version, &unit.unit);
+            text.push_str(&format!("\nLast lines of {name} on {version}:\n"));
+            for line in &unit.log {
+                text.push_str(&format!("  {line}\n"));
+            }
         }
     }
     text
@@ -233,6 +265,37 @@ Last exit:  exit code 3, 2 minutes ago
         assert!(unit_text(&off, now()).contains("Enabled"));
         off.state = UnitState::Rejected;
         assert!(!unit_text(&off, now()).contains("Enabled"));
+    }
+
+    #[test]
+    fn a_trial_and_one_that_failed_are_told() {
+        let trial = crate::types::TrialStatus {
+            deadline_ms: 100_000,
+            waits_for: vec!["web: not healthy yet".to_owned()],
+        };
+        let failed = crate::types::FailedUpdate {
+            version: "1.9".to_owned(),
+            units: vec![crate::types::FailedUnit {
+                unit: "web".to_owned(),
+                reason: String::new(),
+                log: vec!["no database".to_owned()],
+            }],
+            ..Default::default()
+        };
+        let host = HostStatus {
+            uptime_ms: 60_000,
+            trial: Some(trial),
+            failed_update: Some(failed),
+            ..HostStatus::default()
+        };
+        let text = host_text(&host, &[], now());
+        for wanted in [
+            "decided in 40 seconds at the latest; waits for",
+            "  web: not healthy yet\n",
+            "Last lines of web on 1.9:\n  no database\n",
+        ] {
+            assert!(text.contains(wanted), "no {wanted:?}: {text}");
+        }
     }
 
     #[test]

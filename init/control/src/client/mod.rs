@@ -34,8 +34,8 @@ pub use tls::{Identity, Trust, presented};
 pub use upload::UploadProgress;
 
 use crate::types::{
-    ApiError, ApplyReport, ApplyRequest, ErrorBody, EventQuery, HostStatus, ImageInfo, LogQuery,
-    ProcessList, ShutdownMode, UnitFile, UnitStatus, Version,
+    ApiError, ApplyReport, ApplyRequest, ErrorBody, EventQuery, HostStatus, ImageInfo,
+    InstalledVersion, LogQuery, ProcessList, ShutdownMode, UnitFile, UnitStatus, Version,
 };
 
 /// How long connecting and the TLS handshake may take together.
@@ -80,6 +80,11 @@ impl Client {
     /// How the host is.
     pub async fn status(&self) -> Result<HostStatus, ClientError> {
         self.get("/v1/status").await
+    }
+
+    /// The installed host images, the newest first.
+    pub async fn versions(&self) -> Result<Vec<InstalledVersion>, ClientError> {
+        self.get("/v1/versions").await
     }
 
     /// The processes that run on the host.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{HealthState, LastExit, UnitState};
+use super::{HealthState, LastExit, TrialOutcome, UnitState};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -66,6 +66,18 @@ pub enum EventKind {
     ImageLoaded {
         /// Its reference.
         reference: String,
+    },
+    /// The host image that runs is on trial, or its trial came to an end.
+    Trial {
+        /// Its version.
+        version: String,
+        /// The serial number of its installation.
+        serial: u64,
+        /// How the trial stands.
+        outcome: TrialOutcome,
+        /// Why it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// The host began to shut down.
     Shutdown {

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::{FailedUpdate, TrialStatus};
+
 /// How a host is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -49,6 +51,12 @@ pub struct HostStatus {
     pub fingerprint: Option<String>,
     /// What an operator should know, in sentences.
     pub warnings: Vec<String>,
+    /// While the host image that runs is on trial: how that stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialStatus>,
+    /// The last host image that was given up, until another passes its trial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_update: Option<FailedUpdate>,
     /// When PID 1 began, in milliseconds after the kernel started.
     pub pid1_start_ms: u64,
     /// When the manager was first started, by the same clock.

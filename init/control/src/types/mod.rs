@@ -15,6 +15,7 @@ mod log;
 mod process;
 mod role;
 mod unit;
+mod update;
 
 pub use apply::{ApplyQuery, ApplyReport, ApplyRequest, Change, Diagnostic, UnitChange, UnitFile};
 pub use error::{ApiError, ErrorBody, ErrorDetail, MAKE_ROOM};
@@ -28,3 +29,6 @@ pub use log::{LogLine, LogQuery, LogStream};
 pub use process::{ProcessList, ProcessStatus};
 pub use role::Role;
 pub use unit::{Desired, HealthState, LastExit, PortStatus, Protocol, UnitState, UnitStatus};
+pub use update::{
+    FailedUnit, FailedUpdate, InstalledVersion, TrialOutcome, TrialStatus, VersionState,
+};

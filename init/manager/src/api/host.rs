@@ -5,7 +5,9 @@ use std::path::Path;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use orlop_control::types::{ApiError, ErrorBody, HostStatus, ProcessList, ShutdownMode, Version};
+use orlop_control::types::{
+    ApiError, ErrorBody, HostStatus, InstalledVersion, ProcessList, ShutdownMode, Version,
+};
 
 use super::answer::{Answer, Failure};
 use super::{Api, Identity};
@@ -34,6 +36,13 @@ pub(super) async fn status(State(api): State<Api>) -> Answer<HostStatus> {
         status.fingerprint = identity.map(|identity| identity.fingerprint().to_string());
     }
     Ok(Json(status))
+}
+
+/// The installed host images, the newest first.
+#[utoipa::path(get, path = "/v1/versions", tag = "host",
+    responses((status = 200, body = Vec<InstalledVersion>), (status = "default", body = ErrorBody)))]
+pub(super) async fn versions(State(api): State<Api>) -> Answer<Vec<InstalledVersion>> {
+    Ok(Json(api.handle.versions().await?))
 }
 
 /// The processes that run on the host, kernel threads left out.

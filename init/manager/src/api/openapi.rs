@@ -16,6 +16,7 @@ use super::{events, exec, host, images, units};
     paths(
         host::version,
         host::status,
+        host::versions,
         host::processes,
         host::reboot,
         host::poweroff,

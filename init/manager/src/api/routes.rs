@@ -30,6 +30,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(Method::GET, "/v1/version", Role::Reader),
     rule(Method::GET, "/v1/openapi.json", Role::Reader),
     rule(Method::GET, "/v1/status", Role::Reader),
+    rule(Method::GET, "/v1/versions", Role::Reader),
     rule(Method::GET, "/v1/host/processes", Role::Reader),
     rule(Method::POST, "/v1/host/reboot", Role::Admin),
     rule(Method::POST, "/v1/host/poweroff", Role::Admin),
@@ -56,6 +57,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/v1/version", get(host::version))
         .route("/v1/openapi.json", get(openapi::document))
         .route("/v1/status", get(host::status))
+        .route("/v1/versions", get(host::versions))
         .route("/v1/host/processes", get(host::processes))
         .route("/v1/host/reboot", post(host::reboot))
         .route("/v1/host/poweroff", post(host::poweroff))

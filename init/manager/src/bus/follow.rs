@@ -84,6 +84,12 @@ impl Objects<'_> {
             EventKind::Dropped { count: _ } => self.list().await,
             EventKind::UnitBeganAnew { unit: _, image: _ }
             | EventKind::ImageLoaded { reference: _ }
+            | EventKind::Trial {
+                version: _,
+                serial: _,
+                outcome: _,
+                reason: _,
+            }
             | EventKind::Shutdown { mode: _ } => Ok(()),
         }
     }

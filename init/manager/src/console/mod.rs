@@ -10,7 +10,7 @@ mod writer;
 use std::path::Path;
 use std::time::Duration;
 
-use orlop_control::types::{Event, EventKind, HealthState, UnitState};
+use orlop_control::types::{Event, EventKind, HealthState, TrialOutcome, UnitState};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
 
@@ -114,6 +114,22 @@ fn line(event: &Event) -> Option<String> {
         )),
         EventKind::UnitRemoved { unit } => Some(format!("{unit}: removed")),
         EventKind::ImageLoaded { reference } => Some(format!("image {reference} loaded")),
+        EventKind::Trial {
+            version,
+            serial,
+            outcome,
+            reason,
+        } => {
+            let how = match outcome {
+                TrialOutcome::Begun => "is on trial",
+                TrialOutcome::Passed => "is good",
+                TrialOutcome::Failed => "failed its trial: ",
+            };
+            let why = reason.as_deref().unwrap_or_default();
+            Some(format!(
+                "version {version} (installation {serial}) {how}{why}"
+            ))
+        }
         EventKind::Shutdown { mode: _ } => Some("going down".to_owned()),
         EventKind::Dropped { count: _ } => None,
     }

@@ -11,6 +11,7 @@ mod entry;
 pub mod exits;
 mod fileless;
 mod files;
+mod gate;
 mod images;
 mod operations;
 mod output;

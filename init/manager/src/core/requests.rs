@@ -43,6 +43,10 @@ impl Owner {
                 self.warn(&mut status.warnings);
                 let _ = reply.send(Ok(status));
             }
+            Request::Versions(reply) => {
+                let _ = reply.send(self.host.trial.versions());
+            }
+            Request::Watched(reply) => self.tell_watched(reply),
             Request::Images(reply) => {
                 let _ = reply.send(self.images());
             }

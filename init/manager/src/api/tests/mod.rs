@@ -205,6 +205,8 @@ async fn answer(mut requests: mpsc::Receiver<Request>, runtime: PathBuf, dir: Pa
                 version: "1.0.0".into(),
                 ..Default::default()
             }))),
+            Request::Versions(reply) => drop(reply.send(Ok(Vec::new()))),
+            Request::Watched(reply) => drop(reply.send(Ok(Vec::new()))),
             Request::Images(reply) => drop(reply.send(Ok(Vec::new()))),
             Request::LoadImage(path, reply) => drop(reply.send(load(&path))),
             Request::Logs(name, reply) => {

@@ -1,0 +1,378 @@
+//! The trial of a host image: watches the units through the gate, then keeps the image that runs or
+//! goes back to the one before.
+//!
+//! What is decided, and what is then written in which order and why, is `orlop_slot`'s
+//! ([`orlop_slot::gate`], [`orlop_slot::trial`], and the module with [`Step`]); here is what asks
+//! and what does. Nothing of it is in memory alone: a manager that takes over finds the record and
+//! the names, and the deadline counts from when PID 1 started the first manager of this boot. So it
+//! goes on where the one before was, and decides once.
+//!
+//! A missing or broken ESP stops nothing: it is a warning in the host's status.
+
+mod esp;
+mod record;
+mod report;
+mod shown;
+mod uki;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use orlop_control::types::{EventKind, FailedUpdate, ShutdownMode, TrialOutcome, TrialStatus};
+use orlop_handover::{BootReport, StateHealth};
+use orlop_slot::gate::{Blame, Condition, Gate, Limits, Part, Watched};
+use orlop_slot::trial::{self, Installed, Outcome, Record, Rename, Running, Standing};
+use orlop_slot::{Step, after_failing, after_passing};
+use tokio::sync::broadcast::error::RecvError;
+
+pub use shown::Trial;
+
+use crate::core::now_ms;
+use crate::handle::Handle;
+use crate::host::Host;
+use crate::paths::Paths;
+use record::Records;
+
+/// How often units are looked at without an event.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The pause before something is tried again that the machine refused.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How often the kernel is asked for vfat, which PID 1 loads when nothing else is to do, and the
+/// pause between.
+const VFAT_TRIES: (u32, Duration) = (240, Duration::from_millis(500));
+
+/// Reads what an earlier boot left for people to know.
+pub fn open(paths: &Paths) -> Trial {
+    let shown = Trial::default();
+    match Records::new(paths.update()).failed() {
+        Ok(failed) => shown.set_failed(failed),
+        Err(problem) => shown.warn(problem),
+    }
+    shown
+}
+
+/// Sees the trial of this boot through, if it is one, and tells in `host.trial` how it goes.
+pub async fn run(handle: Handle, host: Host, paths: &Paths) {
+    let Some(boot) = &host.boot else {
+        return host.trial.list_none("PID 1 left no report of the boot");
+    };
+    // Containers come first: the owner answers once the first are being made.
+    if handle.watched().await.is_err() {
+        return;
+    }
+    let update = &host.config.update;
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let case = Case {
+        limits: Limits {
+            settle_ms: ms(update.settle),
+            deadline_ms: boot.manager_exec_ms.saturating_add(ms(update.deadline)),
+        },
+        running: Running {
+            entry: Some(boot.entry.clone()).filter(|entry| !entry.is_empty()),
+            version: host.version().to_owned(),
+            root: boot.root_hash.clone(),
+        },
+        handle,
+        shown: host.trial.clone(),
+        records: Records::new(paths.update()),
+        boot: boot.clone(),
+    };
+    case.see_through().await;
+}
+
+/// The boot that is judged.
+#[derive(Debug)]
+struct Case {
+    handle: Handle,
+    shown: Trial,
+    records: Records,
+    boot: BootReport,
+    running: Running,
+    limits: Limits,
+}
+
+impl Case {
+    async fn see_through(&self) {
+        let record = self.records.trial().unwrap_or_else(|problem| {
+            self.shown
+                .warn(format!("{problem}; the entries' names are believed"));
+            None
+        });
+        let installed = self.look(record.as_ref()).await;
+        match trial::standing(&self.running, &installed, record.as_ref()) {
+            Standing::Good => self.find_given_up(&installed),
+            Standing::Trial { serial } => self.judge(serial, &installed).await,
+            Standing::Blessed { serial } => {
+                let steps = after_passing(serial, &self.running, &installed);
+                self.take(serial, steps, None).await;
+                self.find_given_up(&installed);
+            }
+            Standing::Failed { serial } => {
+                let steps = after_failing(serial, &self.running, &installed);
+                self.take(serial, steps, None).await;
+            }
+        }
+    }
+
+    /// Reads the entries, and shows them. None when they cannot be read.
+    async fn look(&self, record: Option<&Record>) -> Vec<Installed> {
+        let mut tries = VFAT_TRIES.0;
+        let listed = loop {
+            let listed = self.on_esp(esp::list).await;
+            match listed {
+                Err(error) if esp::no_vfat(&error) && tries > 0 => {
+                    tries -= 1;
+                    tokio::time::sleep(VFAT_TRIES.1).await;
+                }
+                listed => break listed,
+            }
+        };
+        match listed {
+            Ok(listing) => {
+                self.shown.set_problems(listing.problems);
+                self.shown
+                    .list(&listing.files, &self.running, record, self.boot.slot);
+                listing.files
+            }
+            Err(error) => {
+                let problem = format!(
+                    "the EFI system partition {} cannot be read: {error}; until it can, no trial \
+                     is decided",
+                    self.boot.esp
+                );
+                self.shown.list_none(&problem);
+                self.shown.set_problems(vec![problem]);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Does something with the ESP, on a thread that may wait for a disk.
+    async fn on_esp<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&std::path::Path) -> std::io::Result<T> + Send + 'static,
+    ) -> std::io::Result<T> {
+        let device = PathBuf::from(&self.boot.esp);
+        if self.boot.esp.is_empty() {
+            let none = "the root's disk has no partition named \"esp\"";
+            return Err(std::io::Error::other(none));
+        }
+        let outcome = tokio::task::spawn_blocking(move || work(&device)).await;
+        outcome.unwrap_or_else(|_| Err(std::io::Error::other("reading it broke off")))
+    }
+
+    /// Lets the gate decide, and does what follows.
+    async fn judge(&self, serial: u32, installed: &[Installed]) {
+        let known = self.shown.failed();
+        let decided = |failed: FailedUpdate| {
+            failed.boot_id == self.boot.boot_id && failed.serial == u64::from(serial)
+        };
+        if known.is_some_and(decided) {
+            // By an earlier manager of this boot, without a record: there was
+            // nowhere to go, or no room for one.
+            let steps = after_failing(serial, &self.running, installed);
+            return self.take(serial, steps, None).await;
+        }
+        self.tell(serial, TrialOutcome::Begun);
+        let decided = self.watch().await;
+        self.shown.set_trial(None);
+        let Some(gate) = decided else {
+            // The host goes down: the next boot is the next try.
+            return;
+        };
+        let record = self.records.trial().unwrap_or_default();
+        let installed = self.look(record.as_ref()).await;
+        match gate {
+            Err(blames) => {
+                let steps = after_failing(serial, &self.running, &installed);
+                let report = self.report(serial, &blames).await;
+                self.take(serial, steps, Some(report)).await;
+            }
+            Ok(()) => {
+                let steps = after_passing(serial, &self.running, &installed);
+                self.take(serial, steps, None).await;
+                self.tell(serial, TrialOutcome::Passed);
+            }
+        }
+    }
+
+    fn tell(&self, serial: u32, outcome: TrialOutcome) {
+        self.handle.tell(EventKind::Trial {
+            version: self.running.version.clone(),
+            serial: serial.into(),
+            outcome,
+            reason: None,
+        });
+    }
+
+    /// Watches the units until the gate is decided; `None` when the host goes down.
+    async fn watch(&self) -> Option<Result<(), Vec<Blame>>> {
+        let mut events = self.handle.events();
+        let mut gate = Gate::new(now_ms());
+        loop {
+            let mut units = self.handle.watched().await.ok()?;
+            units.extend(self.lost_state());
+            let now_ms = now_ms();
+            gate = gate.step(&units, now_ms, self.limits);
+            match gate {
+                Gate::Passed => return Some(Ok(())),
+                Gate::Failed(blames) => return Some(Err(blames)),
+                Gate::Waiting { .. } => {}
+            }
+            let waits = gate.waits_for(&units, now_ms, self.limits);
+            self.shown.set_trial(Some(TrialStatus {
+                deadline_ms: self.limits.deadline_ms,
+                waits_for: waits.iter().map(report::line).collect(),
+            }));
+            tokio::select! {
+                event = events.recv() => match event {
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                },
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// A state partition that this version cannot use: its units would be well
+    /// without any of their data.
+    fn lost_state(&self) -> Option<Watched> {
+        match self.boot.state {
+            StateHealth::Ok | StateHealth::Repaired => None,
+            StateHealth::Tmpfs => Some(Watched {
+                name: "the state partition".to_owned(),
+                part: Part::Unknown,
+                container: String::new(),
+                condition: Condition::Unwell("it is not in use: nothing lasts".to_owned()),
+            }),
+        }
+    }
+
+    /// Takes the steps, one after the other.
+    async fn take(&self, serial: u32, steps: Vec<Step>, report: Option<FailedUpdate>) {
+        let goes = steps.contains(&Step::Reboot);
+        for step in steps {
+            match step {
+                Step::Report => self.put_report(report.as_ref()),
+                Step::Record(outcome) => self.put_outcome(serial, outcome).await,
+                Step::Rename(rename) => self.rename(rename).await,
+                Step::Reboot => self.reboot(serial).await,
+            }
+        }
+        let record = self.records.trial().unwrap_or_default();
+        let failed = self.shown.failed();
+        if !goes && failed.is_some_and(|failed| failed.serial == u64::from(serial)) {
+            self.stay(serial);
+        }
+        self.look(record.as_ref()).await;
+    }
+
+    fn put_report(&self, report: Option<&FailedUpdate>) {
+        let Some(report) = report else { return };
+        self.handle.tell(EventKind::Trial {
+            version: report.version.clone(),
+            serial: report.serial,
+            outcome: TrialOutcome::Failed,
+            reason: Some(report.reason.clone()),
+        });
+        // Known to this manager in any case.
+        self.shown.set_failed(Some(report.clone()));
+        if let Err(error) = self.records.put_failed(report) {
+            self.shown.warn(format!(
+                "why version {} failed cannot be kept: {error}",
+                report.version
+            ));
+        }
+    }
+
+    /// Puts the outcome on record. Nothing is blessed before that has succeeded; to go back is
+    /// safer than to stay, on record or not.
+    async fn put_outcome(&self, serial: u32, outcome: Outcome) {
+        let record = Record {
+            serial,
+            version: self.running.version.clone(),
+            root: self.running.root.clone(),
+            outcome,
+        };
+        if self.records.trial() != Ok(Some(record.clone())) {
+            while let Err(error) = self.records.put_trial(&record) {
+                let problem = format!("how the trial ended cannot be put on record: {error}");
+                self.shown.set_problems(vec![problem]);
+                match outcome {
+                    Outcome::Failed => return,
+                    Outcome::Trying | Outcome::Blessed => tokio::time::sleep(AGAIN).await,
+                }
+            }
+            self.shown.set_problems(Vec::new());
+        }
+        let older = |failed: FailedUpdate| failed.serial <= u64::from(serial);
+        if outcome == Outcome::Blessed && self.shown.failed().is_some_and(older) {
+            self.shown.set_failed(None);
+            if let Err(error) = self.records.forget_failed() {
+                self.shown
+                    .warn(format!("an old failed trial is still on record: {error}"));
+            }
+        }
+    }
+
+    async fn rename(&self, rename: Rename) {
+        let Rename { from, to } = rename.clone();
+        let renamed = self
+            .on_esp(move |device| esp::rename(device, &rename))
+            .await;
+        if let Err(error) = renamed {
+            self.shown.warn(format!(
+                "{from} on the EFI system partition cannot be renamed to {to}: {error}"
+            ));
+        }
+    }
+
+    /// Reboots if that leads to another install, and says why when it stays.
+    async fn reboot(&self, serial: u32) {
+        let record = self.records.trial().unwrap_or_default();
+        let installed = self.look(record.as_ref()).await;
+        if !trial::leaves(serial, &self.running, &installed) {
+            return self.stay(serial);
+        }
+        tracing::warn!("rebooting to another installation");
+        while let Err(error) = self.handle.shutdown(ShutdownMode::Reboot).await {
+            // It goes down already, or the owner is gone and this with it.
+            tracing::warn!("a reboot is refused: {error}");
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    fn stay(&self, serial: u32) {
+        let version = &self.running.version;
+        self.shown.set_notice(format!(
+            "version {version} (installation {serial}) failed its trial and runs on, as there is no \
+             other good one to go back to"
+        ));
+    }
+
+    /// A newer install that was started as often as it might be, and never decided: it crashed or
+    /// hung each time.
+    fn find_given_up(&self, installed: &[Installed]) {
+        let Some(serial) = self.running.serial(None) else {
+            return;
+        };
+        let Some(entry) = trial::given_up(serial, installed) else {
+            return;
+        };
+        let known = self.shown.failed();
+        if known.is_some_and(|failed| failed.serial >= u64::from(entry.serial)) {
+            return;
+        }
+        let starts = entry.tries.map_or(0, |tries| tries.done);
+        self.put_report(Some(&FailedUpdate {
+            version: entry.version,
+            serial: entry.serial.into(),
+            reason: format!(
+                "it was started {starts} times and never found good, as when it crashes or hangs"
+            ),
+            at: jiff::Timestamp::now(),
+            boot_id: self.boot.boot_id.clone(),
+            units: Vec::new(),
+        }));
+    }
+}
