@@ -5,7 +5,8 @@
 //! for any of this. It starts a tormentor, then becomes the real manager in the
 //! same process, so that PID 1 sees the manager that it started. The kernel's
 //! command line says what the tormentor does: `chaos=kill:COUNT`,
-//! `chaos=hang-manager`, `chaos=freeze-init`, `chaos=panic`; nothing without it.
+//! `chaos=kill-manager`, `chaos=hang-manager`, `chaos=freeze-init`,
+//! `chaos=panic`; nothing without it.
 
 mod kill;
 
@@ -104,6 +105,7 @@ fn torment() -> Result<()> {
     let began = arguments.next().context("no time")?;
     match order.split_once(':').unwrap_or((&order, "")) {
         ("kill", count) => kill::run(manager, &began, count.parse()?),
+        ("kill-manager", _) => once("kill-manager", || Ok(kill_process(manager, Signal::KILL)?)),
         ("hang-manager", _) => once("hang-manager", || Ok(kill_process(manager, Signal::STOP)?)),
         ("freeze-init", _) => once("freeze-init", freeze_init),
         ("panic", _) => once("panic", || Ok(std::fs::write("/proc/sysrq-trigger", "c")?)),

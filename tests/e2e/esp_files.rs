@@ -1,6 +1,7 @@
 //! Files on a guest's boot partition, changed while the guest is off, by
 //! Debian's mtools: as whoever has the disk in hand could.
 
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -36,6 +37,46 @@ pub(crate) fn names(disk: &Path, folder: &str) -> Result<Vec<String>> {
     let mut names: Vec<String> = text.lines().filter_map(name).collect();
     names.sort();
     Ok(names)
+}
+
+/// The entries that the boot loader may start.
+pub(crate) const ENTRIES: &str = "EFI/Linux";
+
+/// Renames an entry.
+pub(crate) fn rename(disk: &Path, from: &str, to: &str) -> Result<()> {
+    mtools(disk, "mren", &[&format!("::/{ENTRIES}/{from}"), to]).map(drop)
+}
+
+/// Installs what `image` has in slot A into slot B of `disk`, with `entry` as the
+/// name of its entry: as an installer would.
+pub(crate) fn install(image: &Path, disk: &Path, entry: &str) -> Result<()> {
+    for kind in ["root", "verity"] {
+        copy_partition(image, &format!("{kind}-a"), disk, &format!("{kind}-b"))?;
+    }
+    let names = names(image, ENTRIES)?;
+    let [only] = names.as_slice() else {
+        anyhow::bail!("{} has the entries {names:?}", image.display());
+    };
+    let kernel = read(image, &format!("{ENTRIES}/{only}"))?;
+    write(disk, &format!("{ENTRIES}/{entry}"), &kernel)
+}
+
+fn copy_partition(image: &Path, from: &str, disk: &Path, to: &str) -> Result<()> {
+    let source = state_files::partition(image, from)?;
+    let target = state_files::partition(disk, to)?;
+    let fits = source.end - source.start <= target.end - target.start;
+    ensure!(fits, "{from} of {} is too large", image.display());
+    let image = std::fs::File::open(image)?;
+    let disk = std::fs::File::options().write(true).open(disk)?;
+    let mut piece = vec![0; 1 << 20];
+    for at in source.clone().step_by(piece.len()) {
+        image.read_exact_at(&mut piece, at)?;
+        // The disk has zeros where nothing was written.
+        if piece.iter().any(|byte| *byte != 0) {
+            disk.write_all_at(&piece, target.start + (at - source.start))?;
+        }
+    }
+    Ok(())
 }
 
 fn mtools(disk: &Path, program: &str, arguments: &[&str]) -> Result<Output> {

@@ -84,6 +84,18 @@ pub(crate) fn host_image_with(
     containers: &[(&str, &Path)],
     binaries: &Path,
 ) -> Result<PathBuf> {
+    host_image_of(name, (name, "1.0.0"), extra, units, containers, binaries)
+}
+
+/// [`host_image_with`], of another name and version than those of its file.
+pub(crate) fn host_image_of(
+    name: &str,
+    (called, version): (&str, &str),
+    extra: &str,
+    units: &[(&str, &str)],
+    containers: &[(&str, &Path)],
+    binaries: &Path,
+) -> Result<PathBuf> {
     let busybox = busybox()?;
     let authority = pki()?.join("ca.crt");
     once(&format!("{name}.img"), |path| {
@@ -107,7 +119,7 @@ pub(crate) fn host_image_with(
         std::fs::write(
             &host,
             format!(
-                "name = {name:?}\nversion = \"1.0.0\"\n\n[image]\nunits = [{}]\n\
+                "name = {called:?}\nversion = {version:?}\n\n[image]\nunits = [{}]\n\
                  containers = [{}]\n\n[api]\nlisten = \"0.0.0.0:7470\"\n\
                  client-ca = {authority:?}\n\n{extra}",
                 files.join(", "),

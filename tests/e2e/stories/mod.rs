@@ -18,6 +18,7 @@ mod real_software;
 mod signed_host;
 mod state_repair;
 mod terminal;
+mod trials;
 mod unit_directory;
 mod watchdogs;
 
@@ -130,4 +131,17 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ),
     ("a_panicked_kernel_reboots", watchdogs::panicked_kernel),
     ("the_power_button_switches_off_in_order", power::button),
+    ("a_trial_whose_units_are_well_is_kept", trials::kept),
+    (
+        "a_trial_whose_unit_stays_ill_goes_back_and_says_why",
+        trials::given_up,
+    ),
+    (
+        "a_trial_that_fails_with_nowhere_to_go_is_reported",
+        trials::nowhere_to_go,
+    ),
+    (
+        "a_trial_goes_on_when_its_manager_is_killed",
+        trials::manager_killed,
+    ),
 ];
