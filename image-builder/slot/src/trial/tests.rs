@@ -201,6 +201,7 @@ struct Machine {
     files: Vec<Installed>,
     record: Option<Record>,
     reports: u32,
+    trials: u32,
 }
 
 impl Machine {
@@ -264,7 +265,9 @@ impl Machine {
     /// The manager. `cut` is the step in which power goes, and how that leaves a rename. True if
     /// the machine stays up.
     fn manage(&mut self, runs: &Running, passes: bool, cut: Option<(usize, Torn)>) -> bool {
-        let steps = match standing(runs, &self.files, self.record.as_ref()) {
+        let who = standing(runs, &self.files, self.record.as_ref());
+        self.trials += u32::from(matches!(who, Standing::Trial { .. }));
+        let steps = match who {
             Standing::Good => return true,
             Standing::Trial { serial } if passes => after_passing(serial, runs, &self.files),
             Standing::Blessed { serial } => after_passing(serial, runs, &self.files),
@@ -311,6 +314,7 @@ fn machine(old: bool, name: &str, known: Option<Outcome>) -> Machine {
         files,
         record: known.map(|outcome| record(2, "b", outcome)),
         reports: 0,
+        trials: 0,
     }
 }
 
@@ -344,6 +348,26 @@ proptest! {
         // What it has come to is what it comes to again.
         let again = machine.run(passes, &[]);
         prop_assert_eq!(again.root, end.root);
+    }
+
+    /// Power goes in the rename, so the record is there: whatever the units would come to then, the
+    /// install is not on trial again.
+    #[test]
+    fn what_is_decided_stays_so(
+        passes in any::<bool>(),
+        torn in prop::sample::select(TORN.to_vec()),
+    ) {
+        let mut machine = machine(true, "orlop_2_2+3.efi", None);
+        let runs = machine.start();
+        let steps = match passes {
+            true => after_passing(2, &runs, &machine.files),
+            false => after_failing(2, &runs, &machine.files),
+        };
+        let at = steps.iter().position(|step| matches!(step, Step::Rename(_))).unwrap();
+        prop_assert!(!machine.manage(&runs, passes, Some((at, torn))));
+        prop_assert_eq!(machine.trials, 1);
+        machine.run(!passes, &[]);
+        prop_assert_eq!(machine.trials, 1, "{:?}", machine);
     }
 
     /// Once blessed on record, no name brings back a trial.
