@@ -31,6 +31,10 @@ const LATER: &str = "[update]\nsettle = \"15s\"\n\
 
 const OLD: &str = "orlop_1_1.0.0.efi";
 const NEW: &str = "orlop_2_2.0.0.efi";
+/// The new one after a start.
+const TRIED: &str = "orlop_2_2.0.0+2-1.efi";
+/// The new one after it was given up.
+const GIVEN_UP: &str = "orlop_2_2.0.0+0-1.efi";
 
 /// All are called the same: the boot loader orders by names before serials.
 fn image(file: &str, version: &str, extra: &str, web: &str, binaries: &Path) -> Result<PathBuf> {
@@ -77,7 +81,7 @@ fn wait_good(guest: &Guest, serial: u64) -> Result<HostStatus> {
 }
 
 /// A new version whose unit is healthy is kept: its entry loses the counter, and
-/// the next boot is of it and no trial.
+/// the next boot is of it and no trial, though power had undone the rename.
 pub(crate) fn kept() -> Result<()> {
     let config = updated("trial-kept", &well()?)?;
     let mut guest = fixture::boot(config.clone())?;
@@ -93,6 +97,7 @@ pub(crate) fn kept() -> Result<()> {
     let names = esp_files::names(&config.disk, ENTRIES)?;
     ensure!(names == [OLD, NEW], "{names:?}");
 
+    esp_files::rename(&config.disk, NEW, TRIED)?;
     let mut guest = fixture::boot(config.clone())?;
     wait_good(&guest, 2)?;
     let told = guest.operator().run(&["versions"])?;
@@ -115,7 +120,8 @@ pub(crate) fn kept() -> Result<()> {
 }
 
 /// A new version whose unit never gets healthy is given up by the host itself:
-/// the old one comes up with its containers, and says which failed and why.
+/// the old one comes up with its containers, and says which failed and why. It is
+/// not tried again, though power had undone the rename.
 pub(crate) fn given_up() -> Result<()> {
     let config = updated("trial-given-up", &ill()?)?;
     let mut guest = fixture::boot(config.clone())?;
@@ -125,7 +131,8 @@ pub(crate) fn given_up() -> Result<()> {
         (failed.version.as_str(), failed.serial) == ("2.0.0", 2) && failed.reason.contains("web: "),
         "{failed:?}"
     );
-    ensure!(failed.boot_id != status.boot_id, "{failed:?}");
+    let found_in = failed.boot_id.clone();
+    ensure!(found_in != status.boot_id, "{failed:?}");
     guest.wait_units("a healthy web", PATIENCE, |units| {
         units.iter().any(|unit| fixture::is_healthy(unit, "web"))
     })?;
@@ -152,7 +159,26 @@ pub(crate) fn given_up() -> Result<()> {
     );
     guest.power_off(PATIENCE)?;
     let names = esp_files::names(&config.disk, ENTRIES)?;
-    ensure!(names == [OLD, "orlop_2_2.0.0+0-1.efi"], "{names:?}");
+    ensure!(names == [OLD, GIVEN_UP], "{names:?}");
+
+    // Power goes after the record, and the name is as it was.
+    esp_files::rename(&config.disk, GIVEN_UP, TRIED)?;
+    let mut guest = fixture::boot(config.clone())?;
+    wait_good(&guest, 1)?;
+    let console = guest.console_text();
+    let back = console.contains("root: slot b") && console.contains("root: slot a");
+    ensure!(
+        back && !console.contains("is on trial"),
+        "not back at once:\n{console}"
+    );
+    let failed = guest.operator().status()?.failed_update;
+    ensure!(
+        failed.as_ref().map(|failed| &failed.boot_id) == Some(&found_in),
+        "the report is another: {failed:?}"
+    );
+    guest.power_off(PATIENCE)?;
+    let names = esp_files::names(&config.disk, ENTRIES)?;
+    ensure!(names == [OLD, "orlop_2_2.0.0+0-2.efi"], "{names:?}");
     Ok(())
 }
 
