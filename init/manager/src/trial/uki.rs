@@ -35,8 +35,11 @@ pub(super) enum UkiError {
 /// The root hash that `file` leads to, 64 hexadecimal digits.
 pub(super) fn root_hash(file: &File) -> Result<String, UkiError> {
     let line = command_line(file)?;
-    let mut words = line.split_whitespace();
-    let root = words.find_map(|word| word.strip_prefix("orlop.root="));
+    let words = line.split_whitespace();
+    // The last counts, as for the kernel and for PID 1.
+    let root = words
+        .filter_map(|word| word.strip_prefix("orlop.root="))
+        .next_back();
     let digits = |root: &&str| root.len() == 64 && root.bytes().all(|b| b.is_ascii_hexdigit());
     root.filter(digits)
         .map(str::to_ascii_lowercase)
@@ -141,6 +144,8 @@ pub(super) mod tests {
         let root = "ab".repeat(32);
         let good = uki(&format!("orlop.root={root} quiet\0"));
         assert_eq!(root_of(&good).unwrap(), root);
+        let twice = uki(&format!("orlop.root={} orlop.root={root}", "cd".repeat(32)));
+        assert_eq!(root_of(&twice).unwrap(), root);
         for (bytes, expected) in [
             (&good[..good.len() - 1], "cut off"),
             (&good[..100], "cut off"),
