@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use orlop_bundle::bundle_name;
 use orlop_images::tree::Tree;
 use orlop_slot::{BootEntry, Partition, Slot};
+use orlop_verity::Superblock;
 
 use crate::bundle::{self, Bundling, Contents};
 use crate::debian::{self, Debian};
@@ -24,7 +25,6 @@ use crate::pick::{self, Picked};
 use crate::place::Staged;
 use crate::request::{BuildReport, BuildRequest, Format, Part, Progress};
 use crate::state::Given;
-use crate::verity::{self, Superblock};
 use crate::{efi, esp, gpt, host_pair, initramfs, rootfs, state, uki};
 
 /// Smallest root partition unless the host TOML says otherwise, and the step
@@ -212,7 +212,7 @@ impl Job<'_> {
     ) -> Result<Vec<Part>> {
         let room = |partition: Partition| Some(layout.extent(partition).len);
         let (esp, root) = (room(Partition::Esp), room(Partition::Root(Slot::A)));
-        let root_size = made.superblock.data_blocks * verity::BLOCK;
+        let root_size = made.superblock.data_blocks * orlop_verity::BLOCK;
         let state = self.inputs.host.value.disk.state.0;
         let part = |name, bytes: u64, room| Part { name, bytes, room };
         let tree = made.tree.bytes.len() as u64;
@@ -267,7 +267,7 @@ impl Job<'_> {
         };
         let mut disk = disk.try_clone()?;
         disk.seek(SeekFrom::Start(root.start))?;
-        let size = contents.superblock.data_blocks * verity::BLOCK;
+        let size = contents.superblock.data_blocks * orlop_verity::BLOCK;
         let dir = place.parent().unwrap_or(Path::new("."));
         let file = bundle::pack(bundling, contents, disk.take(size), dir)?;
         staged.add(file, place.clone(), 0o644);
@@ -290,7 +290,7 @@ impl Job<'_> {
             // Twice what is there: an update has to fit into the same slot.
             None => (root_size * 2).next_multiple_of(ROOT_STEP).max(ROOT_MIN),
         };
-        let verity = verity::size(root / verity::BLOCK);
+        let verity = orlop_verity::size(root / orlop_verity::BLOCK);
         let sizes = BTreeMap::from([
             (Partition::Esp, disk.esp.0),
             (Partition::Root(Slot::A), root),
@@ -315,7 +315,7 @@ impl Job<'_> {
         let identity = self.identity();
         Superblock {
             uuid: identity.uuid("hash tree").into_bytes(),
-            data_blocks: root_size / verity::BLOCK,
+            data_blocks: root_size / orlop_verity::BLOCK,
             salt: identity.bytes("verity salt").to_vec(),
         }
     }
@@ -430,9 +430,13 @@ impl Job<'_> {
     }
 }
 
-fn write_verity(disk: &File, layout: &Layout, superblock: &Superblock) -> Result<verity::Tree> {
+fn write_verity(
+    disk: &File,
+    layout: &Layout,
+    superblock: &Superblock,
+) -> Result<orlop_verity::Tree> {
     let root = layout.extent(Partition::Root(Slot::A));
-    let tree = verity::build(disk, root.start, superblock)?;
+    let tree = orlop_verity::build(disk, root.start, superblock)?;
     disk.write_all_at(&tree.bytes, layout.extent(Partition::Verity(Slot::A)).start)?;
     Ok(tree)
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use object::{Object, ObjectSection};
 use orlop_slot::{Partition, Slot};
+use orlop_verity::Superblock;
 
 use crate::esp;
 use crate::gpt::{self, Extent};
-use crate::verity::{self, Superblock};
 
 /// A unified kernel image in the ESP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,13 +165,13 @@ fn check_slot(file: &File, root: Extent, hash: Extent) -> Result<SlotContent> {
         Ok(superblock) => superblock,
         Err(error) => return Ok(SlotContent::Bad(error.to_string())),
     };
-    let size = superblock.data_blocks.saturating_mul(verity::BLOCK);
-    if size > root.len || verity::size(superblock.data_blocks) > hash.len {
+    let size = superblock.data_blocks.saturating_mul(orlop_verity::BLOCK);
+    if size > root.len || orlop_verity::size(superblock.data_blocks) > hash.len {
         return Ok(SlotContent::Bad(
             "the hash tree is for a larger root".to_owned(),
         ));
     }
-    let tree = verity::build(file, root.start, &superblock)?;
+    let tree = orlop_verity::build(file, root.start, &superblock)?;
     let mut stored = vec![0; tree.bytes.len()];
     match file.read_exact_at(&mut stored, hash.start) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -180,9 +180,9 @@ fn check_slot(file: &File, root: Extent, hash: Extent) -> Result<SlotContent> {
         outcome => outcome?,
     }
     match tree.bytes.iter().zip(&stored).position(|(a, b)| a != b) {
-        Some(at) => Ok(SlotContent::Bad(
-            verity::VerityError::Mismatch(at as u64).to_string(),
-        )),
+        Some(at) => Ok(SlotContent::Bad(format!(
+            "dm-verity: the stored tree differs from the data's, first at byte {at}"
+        ))),
         None => Ok(SlotContent::Good {
             root_hash: tree.root_hash_hex(),
             size,

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! host TOML, units, binaries, Debian packages, OCI archives      (host, kernel)
-//!   -> root tree -> EROFS -> hash tree -> root hash              (rootfs, erofs, verity)
+//!   -> root tree -> EROFS -> hash tree -> root hash              (rootfs, erofs, orlop-verity)
 //!   -> initramfs + kernel + command line with the hash -> UKI    (initramfs, cpio, uki)
 //!   -> loader for the firmware                                   (efi)
 //!   -> ESP, state, partition table -> disk                       (esp, state, gpt, assemble)
@@ -37,7 +37,6 @@ mod rootfs;
 mod state;
 mod tool;
 pub mod uki;
-pub mod verity;
 
 pub use assemble::build;
 pub use request::{BuildReport, BuildRequest, Compression, Format, Part, Progress};

@@ -168,13 +168,13 @@ fn a_published_bundle_is_what_the_disk_holds() {
 fn tree_of(file: &Path, root: &[u8], head: &Head) -> String {
     fs::write(file, root).unwrap();
     let verity = head.manifest().verity;
-    let superblock = orlop_image::verity::Superblock {
+    let superblock = orlop_verity::Superblock {
         uuid: verity.uuid.0,
         data_blocks: head.manifest().root.size / 4096,
         salt: verity.salt.0.to_vec(),
     };
     let file = fs::File::open(file).unwrap();
-    let tree = orlop_image::verity::build(&file, 0, &superblock).unwrap();
+    let tree = orlop_verity::build(&file, 0, &superblock).unwrap();
     tree.root_hash_hex()
 }
 

@@ -9,12 +9,12 @@ use orlop_bundle::{
     ARCHITECTURE, Content, Endorsement, FORMAT, Head, Hex, Manifest, Packer, Part, PublicKey,
     SIGNERS_MAX, SecretKey, Signatures, Verity, compare,
 };
+use orlop_verity::{Superblock, Tree};
 use tempfile::NamedTempFile;
 
 use super::keys::{read_endorsement, read_secret};
 use crate::host::Inputs;
 use crate::request::{BuildRequest, Progress};
-use crate::verity::{Superblock, Tree};
 
 /// Who signs, and who says that they may.
 pub(crate) struct Bundling {

@@ -1,15 +1,12 @@
 //! Builds the hash tree: the hashes of all data blocks, packed 128 to a
 //! block, the hashes of those blocks, and so on to the one at the top.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::thread;
 
-use sha2::{Digest, Sha256};
+use crate::error::hex;
+use crate::{BLOCK, HASH, Part, ReadAt, Superblock, VerityError, block_hash};
 
-use super::{BLOCK, HASH, Superblock, VerityError};
-
-const PER_BLOCK: u64 = BLOCK / HASH as u64;
 /// Blocks read at once by one thread.
 const BATCH: u64 = 256;
 
@@ -25,58 +22,53 @@ pub struct Tree {
 impl Tree {
     /// The root hash in hexadecimal.
     pub fn root_hash_hex(&self) -> String {
-        self.root_hash
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(&self.root_hash)
     }
-}
-
-/// Number of hash blocks of each level, lowest (nearest to the data) first.
-pub(super) fn levels(data_blocks: u64) -> Vec<u64> {
-    let mut levels = Vec::new();
-    let mut count = data_blocks;
-    while count > 1 {
-        count = count.div_ceil(PER_BLOCK);
-        levels.push(count);
-    }
-    levels
 }
 
 /// Hashes `superblock.data_blocks` blocks of `data` from byte `offset`.
 ///
 /// # Errors
-/// Fewer than two blocks, or `data` cannot be read that far.
-pub fn build(data: &File, offset: u64, superblock: &Superblock) -> Result<Tree, VerityError> {
-    let blocks = superblock.data_blocks;
-    if blocks < 2 {
-        return Err(VerityError::Length(blocks * BLOCK));
-    }
+/// Fewer than two blocks, too long a salt, or `data` cannot be read that far.
+pub fn build(
+    data: &(impl ReadAt + Sync),
+    offset: u64,
+    superblock: &Superblock,
+) -> Result<Tree, VerityError> {
+    superblock.levels()?;
     let mut level = pad(hash_data(data, offset, superblock)?);
     let mut stack = vec![level.clone()];
     while level.len() as u64 > BLOCK {
         level = pad(hash_blocks(&level, &superblock.salt));
         stack.push(level.clone());
     }
-    let mut bytes = superblock.encode().to_vec();
-    bytes.resize(BLOCK as usize, 0);
+    let mut bytes = superblock.block().to_vec();
     for level in stack.iter().rev() {
         bytes.extend_from_slice(level);
     }
     Ok(Tree {
         bytes,
-        root_hash: hash(&level, &superblock.salt),
+        root_hash: block_hash(&superblock.salt, &level),
     })
 }
 
 /// The hashes of all data blocks; the work is shared between the processors.
-fn hash_data(data: &File, offset: u64, superblock: &Superblock) -> Result<Vec<u8>, VerityError> {
+fn hash_data(
+    data: &(impl ReadAt + Sync),
+    offset: u64,
+    superblock: &Superblock,
+) -> Result<Vec<u8>, VerityError> {
     let blocks = superblock.data_blocks;
     let workers = thread::available_parallelism()
         .map_or(1, |count| count.get() as u64)
         .min(16);
     let share = blocks.div_ceil(workers).next_multiple_of(BATCH);
     let salt = superblock.salt.as_slice();
+    let failed = |at: u64, error: io::Error| VerityError::Read {
+        part: Part::Data,
+        at,
+        error,
+    };
     let part = |first: u64| -> Result<Vec<u8>, VerityError> {
         let end = (first + share).min(blocks);
         let mut hashes = Vec::with_capacity(((end.saturating_sub(first)) * HASH as u64) as usize);
@@ -84,7 +76,8 @@ fn hash_data(data: &File, offset: u64, superblock: &Superblock) -> Result<Vec<u8
         let mut at = first;
         while at < end {
             let piece = &mut buffer[..((end - at).min(BATCH) * BLOCK) as usize];
-            data.read_exact_at(piece, offset + at * BLOCK)?;
+            data.fill_at(piece, offset + at * BLOCK)
+                .map_err(|error| failed(at * BLOCK, error))?;
             hashes.extend(hash_blocks(piece, salt));
             at += BATCH;
         }
@@ -96,8 +89,9 @@ fn hash_data(data: &File, offset: u64, superblock: &Superblock) -> Result<Vec<u8
             .collect();
         running
             .into_iter()
-            .map(|worker| {
-                let lost = || VerityError::Read(std::io::Error::other("a hashing thread died"));
+            .zip(0..)
+            .map(|(worker, n)| {
+                let lost = || failed(n * share * BLOCK, io::Error::other("a hashing thread died"));
                 worker.join().unwrap_or_else(|_| Err(lost()))
             })
             .collect()
@@ -117,14 +111,6 @@ fn pad(mut hashes: Vec<u8>) -> Vec<u8> {
 fn hash_blocks(blocks: &[u8], salt: &[u8]) -> Vec<u8> {
     blocks
         .chunks(BLOCK as usize)
-        .flat_map(|block| hash(block, salt))
+        .flat_map(|block| block_hash(salt, block))
         .collect()
-}
-
-fn hash(block: &[u8], salt: &[u8]) -> [u8; HASH] {
-    Sha256::new()
-        .chain_update(salt)
-        .chain_update(block)
-        .finalize()
-        .into()
 }
