@@ -30,8 +30,8 @@ pub mod value;
 pub use diagnostic::{Diagnostic, Position};
 pub use expected::Expected;
 pub use host::{
-    Addressing, ApiConfig, BakedContainer, Bridge, ClientCa, Console, Disk, Host, ImageContent,
-    Kernel, Listen, NetworkConfig, Update, Uplink,
+    Addressing, ApiConfig, ApplyUpdates, BakedContainer, Bridge, ClientCa, Console, Disk, Host,
+    ImageContent, Kernel, Listen, NetworkConfig, Update, Uplink,
 };
 pub use parsed::{Parsed, Spans};
 pub use set::{Context, UnitSet};

@@ -155,8 +155,19 @@ const REFUSED: &[(&str, &str)] = &[
              (for example \"1.0.0\"; `_` and `+` separate the parts of a boot entry's name)",
     ),
     (
-        "[update]\nurl = \"https://example\"",
-        "4:1: unknown key \"url\" in [update] (known here: deadline, keys, minimum-version, settle)",
+        "[update]\nserver = \"https://example\"",
+        "4:1: unknown key \"server\" in [update] (known here: apply, check, deadline, keys, \
+             minimum-version, settle, url)",
+    ),
+    (
+        "[update]\nurl = \"ftp://example\"",
+        "4:7: url = \"ftp://example\": expected a URL of at most 2048 characters \
+             (for example \"https://updates.example/edge\")",
+    ),
+    (
+        "[update]\napply = \"atuo\"",
+        "4:9: apply = \"atuo\": \"atuo\" is not one of \"auto\", \"download\", \"never\" \
+             (did you mean \"auto\"?)",
     ),
     (
         "[console]\nscreen = 1",
@@ -235,7 +246,8 @@ fn runtime_text_is_whole() {
          address = \"192.0.2.10/24\"\ngateway = \"192.0.2.1\"\ndns = [\"192.0.2.53\", \"::1\"]\n\
          [api]\nlisten = \"0.0.0.0:7470\"\nclient-ca = \"ca.crt\"\n[console]\nscreen = false\n\
          [update]\nkeys = [\"ed25519:000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f\"]\n\
-         settle = \"500ms\"\ndeadline = \"1m30s\"\n",
+         settle = \"500ms\"\ndeadline = \"1m30s\"\nurl = \"http://updates.example/\"\n\
+         check = \"5m\"\napply = \"download\"\n",
     );
     host.api.client_ca = Some(ClientCa::Pem(PEM.to_owned()));
     let again = Host::parse("host.toml", &host.runtime_toml())
@@ -274,6 +286,9 @@ fn overlays_go_key_by_key() {
     let patient = over("[update]\ndeadline = \"1h\"").update;
     assert_eq!(patient.deadline.as_secs(), 3600);
     assert_eq!(patient.settle, base.update.settle);
+    let with = host("[update]\nurl = \"https://updates.example/edge\"");
+    let closed = with.overlay("over.toml", b"[update]\nurl = \"\"").unwrap();
+    assert_eq!(closed.value.update.url, None);
 }
 
 #[test]

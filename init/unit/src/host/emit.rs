@@ -28,6 +28,11 @@ fn update(host: &Host) -> Table {
     let mut put = |key: &str, value: Value| table.insert(key.to_owned(), value);
     put("settle", text(duration::format(update.settle)));
     put("deadline", text(duration::format(update.deadline)));
+    put("check", text(duration::format(update.check)));
+    put("apply", text(update.apply.as_str()));
+    if let Some(url) = &update.url {
+        put("url", text(url));
+    }
     if !update.keys.is_empty() {
         put("keys", Value::Array(update.keys.iter().map(text).collect()));
     }

@@ -11,8 +11,8 @@ mod parse;
 mod version;
 
 pub use model::{
-    Addressing, ApiConfig, BakedContainer, Bridge, ClientCa, Console, Disk, Host, ImageContent,
-    Kernel, Listen, NetworkConfig, Update, Uplink,
+    Addressing, ApiConfig, ApplyUpdates, BakedContainer, Bridge, ClientCa, Console, Disk, Host,
+    ImageContent, Kernel, Listen, NetworkConfig, Update, Uplink,
 };
 
 pub use version::is_version;

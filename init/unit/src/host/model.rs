@@ -221,6 +221,38 @@ pub struct Update {
     /// How long after the boot that may take before it is given up (default 5 min); longer than
     /// `settle`.
     pub deadline: Duration,
+    /// The channel: where the host looks for new versions by itself. `http://` or `https://`.
+    pub url: Option<String>,
+    /// How often it looks there, on average (default 6 h); 1 s to a year.
+    pub check: Duration,
+    /// What it does with a new version that it finds there.
+    pub apply: ApplyUpdates,
+}
+
+/// What a host does with a new version that is in its channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApplyUpdates {
+    /// Installs it and reboots.
+    #[default]
+    Auto,
+    /// Installs it; it starts at the next boot, whoever asks for that.
+    Download,
+    /// Only tells of it.
+    Never,
+}
+
+impl ApplyUpdates {
+    /// All of them.
+    pub const ALL: [ApplyUpdates; 3] = [Self::Auto, Self::Download, Self::Never];
+
+    /// The word in a host TOML.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Download => "download",
+            Self::Never => "never",
+        }
+    }
 }
 
 impl Default for Update {
@@ -230,6 +262,9 @@ impl Default for Update {
             minimum_version: None,
             settle: Duration::from_secs(10),
             deadline: Duration::from_secs(300),
+            url: None,
+            check: Duration::from_secs(6 * 3600),
+            apply: ApplyUpdates::Auto,
         }
     }
 }

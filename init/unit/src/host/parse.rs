@@ -39,7 +39,18 @@ pub(crate) static CATALOGUE: Catalogue = Catalogue {
         ("network.bridge", &["subnet"]),
         ("api", &["client-ca", "listen"]),
         ("console", &["screen"]),
-        ("update", &["deadline", "keys", "minimum-version", "settle"]),
+        (
+            "update",
+            &[
+                "apply",
+                "check",
+                "deadline",
+                "keys",
+                "minimum-version",
+                "settle",
+                "url",
+            ],
+        ),
     ],
     foreign: |_| None,
 };
