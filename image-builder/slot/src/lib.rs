@@ -1,12 +1,13 @@
 //! The A/B model as pure values: the two slots, the partitions of the disk, and the file names by
-//! which systemd-boot chooses between two unified kernel images; when an install on trial is blessed
-//! and when not, and what is then written in which order.
+//! which systemd-boot chooses between two unified kernel images; how an install
+//! is made, and when it is blessed and when not: what is written in which order.
 //!
 //! Nothing here reads a disk, an ESP or a clock: names, units and times come in; names and steps go
 //! out.
 
 mod entry;
 pub mod gate;
+pub mod install;
 mod order;
 mod partition;
 pub mod trial;
