@@ -38,8 +38,11 @@ pub const COMPRESSED_MAX: u32 = SIZE_MAX + (4 << 10);
 /// The level that chunks are compressed at.
 pub const LEVEL: i32 = 16;
 
-/// Cuts what `content` gives.
-pub(crate) fn cut<R: Read>(
+/// Cuts what `content` gives, as bundles that were made with the same sizes are cut.
+///
+/// # Errors
+/// `content` cannot be read.
+pub fn cut<R: Read>(
     content: R,
     sizes: Sizes,
 ) -> impl Iterator<Item = Result<Vec<u8>, BundleError>> {

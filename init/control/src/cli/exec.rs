@@ -209,7 +209,8 @@ fn refused(error: ClientError) -> Failure {
         | ClientError::Broken { .. }
         | ClientError::Timeout { .. }
         | ClientError::Protocol(_)
-        | ClientError::File { .. } => 125,
+        | ClientError::File { .. }
+        | ClientError::Bundle { .. } => 125,
     };
     Failure::from(error).code(code)
 }

@@ -79,7 +79,8 @@ impl From<ClientError> for Failure {
             | ClientError::Broken { .. }
             | ClientError::Timeout { .. }
             | ClientError::Protocol(_)
-            | ClientError::File { .. } => Vec::new(),
+            | ClientError::File { .. }
+            | ClientError::Bundle { .. } => Vec::new(),
         };
         Self {
             message: error.to_string(),

@@ -17,12 +17,14 @@ mod output;
 mod pki;
 mod power;
 mod ps;
+mod rollback;
 mod status;
 mod table;
 mod terminal;
 mod top;
 mod trust;
 mod units;
+mod update;
 mod version;
 mod versions;
 
@@ -95,6 +97,10 @@ enum Command {
     Version,
     /// List the installed host images and how they are
     Versions,
+    /// Update the host image
+    Update(update::Args),
+    /// Go back to the last good host image
+    Rollback(rollback::Args),
     /// Stop the containers and start the host again
     Reboot,
     /// Stop the containers and power the host off
@@ -155,6 +161,8 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Info => info::run(&client()?, output).await,
         Command::Version => version::run(client, output).await,
         Command::Versions => versions::run(&client()?, output).await,
+        Command::Update(args) => update::run(&client()?, &args, output).await,
+        Command::Rollback(args) => rollback::run(&client()?, &args, output).await,
         Command::Reboot => power::reboot(&client()?).await,
         Command::Poweroff => power::poweroff(&client()?).await,
     }?;
@@ -190,6 +198,14 @@ mod tests {
             "orlop exec -it web sh -c ls -la",
             "orlop exec -e A=1 -u 0:0 -w / web env",
             "orlop load demo.tar",
+            "orlop update",
+            "orlop update demo-2.0.0.orlop --allow-downgrade --no-reboot",
+            "orlop update http://192.0.2.1/demo --dry-run -o json",
+            "orlop update --no-wait",
+            "orlop update --status -o json",
+            "orlop update --cancel",
+            "orlop rollback",
+            "orlop rollback --no-wait",
             "orlop trust 192.0.2.1 --fingerprint SHA256:00",
             "orlop pki init keys --host demo --host 192.0.2.1",
             "orlop pki client keys ann --role reader",
@@ -207,6 +223,11 @@ mod tests {
             "orlop pki init keys",
             "orlop pki client keys ann --role king",
             "orlop ps -o yaml",
+            "orlop update a.orlop b.orlop",
+            "orlop update --status --cancel",
+            "orlop update --status a.orlop",
+            "orlop update --cancel --dry-run",
+            "orlop rollback 1.0.0",
         ] {
             let error = Args::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -182,7 +182,7 @@ fn trial(host: &HostStatus) -> String {
 }
 
 /// What the units wrote last that failed a host image's trial.
-fn last_words(host: &HostStatus) -> String {
+pub(super) fn last_words(host: &HostStatus) -> String {
     let mut text = String::new();
     if let Some(failed) = &host.failed_update {
         for unit in failed.units.iter().filter(|unit| !unit.log.is_empty()) {

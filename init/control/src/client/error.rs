@@ -66,6 +66,14 @@ pub enum ClientError {
         /// What the system says.
         source: io::Error,
     },
+    /// A bundle of ours is none, or damaged.
+    #[error("{path}: {reason}")]
+    Bundle {
+        /// The file.
+        path: String,
+        /// Why, what was expected, and what to do.
+        reason: String,
+    },
     /// The host refused the request or failed in it.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -122,8 +130,14 @@ impl ClientError {
             | Self::Credentials { .. }
             | Self::Protocol(_)
             | Self::File { .. }
+            | Self::Bundle { .. }
             | Self::Api(_) => false,
         }
+    }
+
+    /// Trying again soon may help: the connection failed, or the host cannot answer now.
+    pub fn is_passing(&self) -> bool {
+        self.is_transport() || matches!(self, Self::Api(error) if error.status == 503)
     }
 
     /// What to do about it.
@@ -143,7 +157,7 @@ impl ClientError {
                 "the host's console says how it is; trying again is harmless"
             }
             Self::Protocol(_) => "`orlop version` shows both versions",
-            Self::File { .. } => return None,
+            Self::File { .. } | Self::Bundle { .. } => return None,
         };
         Some(text.to_owned())
     }
@@ -209,4 +223,29 @@ fn root(error: &dyn Error) -> String {
         last = source;
     }
     last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_worth_another_try() {
+        let broken = |refused| ClientError::Broken {
+            host: "demo".to_owned(),
+            reason: "closed".to_owned(),
+            refused,
+        };
+        let api = |error| ClientError::Api(error);
+        for (error, transport, passing) in [
+            (broken(false), true, true),
+            (broken(true), false, false),
+            (api(ApiError::unavailable("going down")), false, true),
+            (api(ApiError::conflict("not newer")), false, false),
+            (ClientError::Protocol(String::new()), false, false),
+        ] {
+            assert_eq!(error.is_transport(), transport, "{error}");
+            assert_eq!(error.is_passing(), passing, "{error}");
+        }
+    }
 }

@@ -5,12 +5,14 @@
 //! here knows of tables, terminals or configuration files.
 
 mod blocking;
+mod bundle;
 mod connect;
 mod error;
 mod exec;
 mod lines;
 mod resolve;
 mod tls;
+mod update;
 mod upload;
 
 use std::sync::Mutex;
@@ -31,6 +33,7 @@ pub use error::ClientError;
 pub use exec::{ExecFrame, ExecSession};
 pub use lines::{EventLines, LogLines};
 pub use tls::{Identity, Trust, presented};
+pub use update::UpdateProgress;
 pub use upload::UploadProgress;
 
 use crate::types::{

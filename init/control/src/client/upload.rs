@@ -16,9 +16,9 @@ use crate::types::{ImageInfo, Upload, UploadRequest};
 /// How much one request carries, in bytes.
 const CHUNK_SIZE: usize = 1024 * 1024;
 /// How often it is tried again without any byte arriving in between.
-const RETRIES_MAX: u32 = 10;
+pub(super) const RETRIES_MAX: u32 = 10;
 /// How long to wait before each of these.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How far a load is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

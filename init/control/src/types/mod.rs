@@ -16,6 +16,7 @@ mod process;
 mod role;
 mod unit;
 mod update;
+mod updating;
 
 pub use apply::{ApplyQuery, ApplyReport, ApplyRequest, Change, Diagnostic, UnitChange, UnitFile};
 pub use error::{ApiError, ErrorBody, ErrorDetail, MAKE_ROOM};
@@ -31,4 +32,8 @@ pub use role::Role;
 pub use unit::{Desired, HealthState, LastExit, PortStatus, Protocol, UnitState, UnitStatus};
 pub use update::{
     FailedUnit, FailedUpdate, InstalledVersion, TrialOutcome, TrialStatus, VersionState,
+};
+pub use updating::{
+    CHUNKS_SIZE_MAX, ChannelStatus, MissingChunks, NOT_RECEIVING, UpdatePhase, UpdatePlan,
+    UpdateQuery, UpdateRequest, UpdateStatus,
 };
