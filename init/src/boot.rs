@@ -8,7 +8,7 @@ use crate::modules::{self, Loading};
 use crate::supervise::Supervisor;
 use crate::{clock, files, identity, mounts, state, watchdog};
 use anyhow::{Context, Result};
-use orlop_handover::{BOOT_REPORT_PATH, BootReport, PhaseTime, StateHealth};
+use orlop_handover::{BOOT_REPORT_PATH, BootReport, PhaseTime, SlotDevices, StateHealth};
 use rustix::process::{Resource, Rlimit};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -102,12 +102,24 @@ fn run(boot: &mut Boot<'_>) -> Result<()> {
 
 fn report(boot: &Boot<'_>) -> BootReport {
     let entry = identity::entry();
+    let (slot, disk) = (boot.root.slot, &boot.root.disk);
+    let all = partitions::list(Path::new("/sys/class/block")).unwrap_or_default();
+    let device = |name: &str| {
+        let found = all.iter().find(|p| p.disk == *disk && p.name == name);
+        found.map(|partition| partition.path().display().to_string())
+    };
+    let other = slot.other().letter();
+    let other_root = device(&format!("root-{other}"));
+    let other_verity = device(&format!("verity-{other}"));
     BootReport {
         version: identity::version(&files::read("/etc/os-release").unwrap_or_default()),
-        slot: boot.root.slot,
+        slot,
         serial: identity::serial(&entry),
         entry,
-        esp: esp(&boot.root.disk),
+        esp: device("esp").unwrap_or_default(),
+        other: other_root
+            .zip(other_verity)
+            .map(|(root, verity)| SlotDevices { root, verity }),
         root_hash: boot.root.hash.clone(),
         state: boot.state.health,
         state_detail: boot.state.detail.clone(),
@@ -117,15 +129,6 @@ fn report(boot: &Boot<'_>) -> BootReport {
         manager_exec_ms: clock::since_boot_ms(),
         phases: boot.root.phases.times().to_vec(),
     }
-}
-
-/// The EFI system partition of `disk`, for the manager; empty when there is none.
-fn esp(disk: &str) -> String {
-    let all = partitions::list(Path::new("/sys/class/block")).unwrap_or_default();
-    let found = all.iter().find(|p| p.disk == disk && p.name == "esp");
-    found.map_or_else(String::new, |partition| {
-        partition.path().display().to_string()
-    })
 }
 
 /// Settings of the kernel and of PID 1 itself that nothing depends on to go on.

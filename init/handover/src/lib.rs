@@ -25,7 +25,7 @@ mod report;
 
 pub use link::{InitEnd, Link, LinkError, ManagerEnd};
 pub use message::{Bad, Checked, FromInit, ShutdownMode, ToInit};
-pub use report::{BootReport, PhaseTime, Slot, StateHealth};
+pub use report::{BootReport, PhaseTime, Slot, SlotDevices, StateHealth};
 
 /// The environment variable that tells the manager its descriptor's number.
 pub const FD_VARIABLE: &str = "ORLOP_INIT_FD";

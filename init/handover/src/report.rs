@@ -22,6 +22,10 @@ pub struct BootReport {
     /// there is none.
     #[serde(default)]
     pub esp: String,
+    /// The devices of the other slot, where an update goes; none when the root's
+    /// disk lacks one of them.
+    #[serde(default)]
+    pub other: Option<SlotDevices>,
     /// The verity root hash, 64 hexadecimal digits.
     pub root_hash: String,
     /// How the state partition fared.
@@ -38,6 +42,16 @@ pub struct BootReport {
     pub manager_exec_ms: u64,
     /// How long each boot phase took, in order.
     pub phases: Vec<PhaseTime>,
+}
+
+/// The partitions of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SlotDevices {
+    /// The root's.
+    pub root: String,
+    /// Its hash tree's.
+    pub verity: String,
 }
 
 /// One boot phase.
@@ -67,6 +81,15 @@ impl Slot {
         match self {
             Self::A => 'a',
             Self::B => 'b',
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Slot {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
         }
     }
 }
