@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::exec::{ExecSession, ExecTarget};
 use crate::logs::LogSource;
+use crate::update::Updater;
 
 /// How many requests may wait for the owner task before callers wait too.
 pub const REQUESTS_MAX: usize = 64;
@@ -66,6 +67,7 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     events: broadcast::Sender<Event>,
     upload_dir: PathBuf,
+    updater: Option<Updater>,
 }
 
 impl Handle {
@@ -78,9 +80,26 @@ impl Handle {
                 requests,
                 events,
                 upload_dir,
+                updater: None,
             },
             receiver,
         )
+    }
+
+    /// The same, by which the host image can be updated, too.
+    #[must_use]
+    pub fn with_updater(self, updater: Updater) -> Handle {
+        let updater = Some(updater);
+        Handle { updater, ..self }
+    }
+
+    /// What updates the host image.
+    ///
+    /// # Errors
+    /// Nothing does.
+    pub fn updater(&self) -> Result<&Updater, ApiError> {
+        let updater = self.updater.as_ref();
+        updater.ok_or_else(|| ApiError::unavailable("this host cannot be updated"))
     }
 
     /// The sender of what [`Handle::events`] receives; the owner task's.

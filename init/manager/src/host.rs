@@ -6,9 +6,11 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 use orlop_control::types::{BootPhase, HostStatus, MAKE_ROOM, UplinkStatus};
 use orlop_handover::{BootReport, StateHealth};
+use orlop_slot::trial::Running;
 use orlop_unit::{ClientCa, Host as HostToml, MAX_FILE_BYTES};
 
 use crate::durable::read_bounded;
+use crate::installs::Esp;
 use crate::net::Network;
 use crate::paths::Paths;
 use crate::trial::{self, Trial};
@@ -28,6 +30,8 @@ pub struct Host {
     kernel: String,
     state_dir: std::path::PathBuf,
     ways_in: Arc<OnceLock<WaysIn>>,
+    /// The boot partition.
+    pub esp: Esp,
     /// What is known of its image's trial, and of other installs.
     pub trial: Trial,
     /// What an operator should know.
@@ -71,6 +75,7 @@ impl Host {
             None => line(Path::new("/proc/sys/kernel/random/boot_id")),
         };
         let client_ca = client_ca(&config, &paths.etc());
+        let esp = Esp::new(boot.as_ref().map_or("", |boot| &boot.esp));
         Ok(Host {
             config,
             client_ca,
@@ -80,6 +85,7 @@ impl Host {
             kernel: line(Path::new("/proc/sys/kernel/osrelease")),
             state_dir: paths.state(),
             ways_in: Arc::default(),
+            esp,
             trial: trial::open(paths),
             warnings,
         })
@@ -107,6 +113,15 @@ impl Host {
         match &self.boot {
             Some(boot) if !boot.version.is_empty() => &boot.version,
             Some(_) | None => &self.config.version,
+        }
+    }
+
+    /// The install that runs, as `boot` found it.
+    pub fn running(&self, boot: &BootReport) -> Running {
+        Running {
+            entry: Some(boot.entry.clone()).filter(|entry| !entry.is_empty()),
+            version: self.version().to_owned(),
+            root: boot.root_hash.clone(),
         }
     }
 

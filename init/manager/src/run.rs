@@ -15,6 +15,7 @@ use crate::handle::Handle;
 use crate::host::Host;
 use crate::net::Network;
 use crate::paths::Paths;
+use crate::update::Updater;
 use crate::ways_in;
 
 /// How the manager is started. Only tests give options.
@@ -110,6 +111,8 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
         events: handle.event_sender(),
         begun,
     };
+    let updater = Updater::new(handle.clone(), &host, &tools.paths);
+    let handle = handle.with_updater(updater.clone());
     ways_in::buses(&handle, &tools, &mut host);
     let (asks, paths) = (handle.clone(), Arc::clone(&tools.paths));
     // From here on they miss nothing of what the owner tells.
@@ -117,6 +120,7 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
     let judged = host.clone();
     tokio::spawn(async move { crate::trial::run(asks, judged, &paths).await });
     tokio::spawn(ways_in.open(begins));
+    tokio::spawn(updater.run());
     Owner::run(tools, host, past, queues).await
 }
 

@@ -78,7 +78,8 @@ pub(super) async fn document<T: DeserializeOwned>(body: Body) -> Result<T, Failu
     })
 }
 
-async fn collect(mut body: Body, size_max: usize) -> Result<Vec<u8>, ApiError> {
+/// A request's body, of at most `size_max` bytes and within bounded time.
+pub(super) async fn collect(mut body: Body, size_max: usize) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = next_chunk(&mut body, limits::BODY_TIMEOUT).await? {
         if bytes.len() + chunk.len() > size_max {

@@ -20,6 +20,7 @@ pub(crate) mod tests;
 mod timed;
 mod tls;
 mod units;
+mod update;
 mod uploads;
 
 use std::net::SocketAddr;

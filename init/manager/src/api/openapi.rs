@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{events, exec, host, images, units};
+use super::{events, exec, host, images, units, update};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +20,13 @@ use super::{events, exec, host, images, units};
         host::processes,
         host::reboot,
         host::poweroff,
+        update::status,
+        update::begin,
+        update::cancel,
+        update::begin_upload,
+        update::missing,
+        update::put,
+        update::roll_back,
         units::list,
         units::show,
         units::apply,

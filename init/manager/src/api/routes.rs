@@ -10,7 +10,7 @@ use orlop_control::types::{ApiError, Role};
 
 use super::answer::Failure;
 use super::listen::Peer;
-use super::{Api, events, exec, host, images, openapi, units};
+use super::{Api, events, exec, host, images, openapi, units, update};
 
 /// Who may use a route.
 #[derive(Debug)]
@@ -34,6 +34,13 @@ pub(super) const RULES: &[Rule] = &[
     rule(Method::GET, "/v1/host/processes", Role::Reader),
     rule(Method::POST, "/v1/host/reboot", Role::Admin),
     rule(Method::POST, "/v1/host/poweroff", Role::Admin),
+    rule(Method::GET, "/v1/update", Role::Reader),
+    rule(Method::POST, "/v1/update", Role::Admin),
+    rule(Method::DELETE, "/v1/update", Role::Admin),
+    rule(Method::POST, "/v1/update/head", Role::Admin),
+    rule(Method::GET, "/v1/update/missing", Role::Admin),
+    rule(Method::POST, "/v1/update/chunks", Role::Admin),
+    rule(Method::POST, "/v1/rollback", Role::Admin),
     rule(Method::GET, "/v1/units", Role::Reader),
     rule(Method::POST, "/v1/units", Role::Admin),
     rule(Method::GET, "/v1/units/{name}", Role::Reader),
@@ -61,6 +68,12 @@ pub(super) fn router(api: Api) -> Router {
         .route("/v1/host/processes", get(host::processes))
         .route("/v1/host/reboot", post(host::reboot))
         .route("/v1/host/poweroff", post(host::poweroff))
+        .route("/v1/update", get(update::status).post(update::begin))
+        .route("/v1/update", delete(update::cancel))
+        .route("/v1/update/head", post(update::begin_upload))
+        .route("/v1/update/missing", get(update::missing))
+        .route("/v1/update/chunks", post(update::put))
+        .route("/v1/rollback", post(update::roll_back))
         .route("/v1/units", get(units::list).post(units::apply))
         .route("/v1/units/{name}", get(units::show))
         .route("/v1/units/{name}", delete(units::remove))

@@ -1,95 +1,181 @@
-//! The EFI system partition: which entries are in it, and renaming one.
+//! The EFI system partition: which entries are in it, and changing them.
 //!
-//! It is mounted only while it is looked at or written to, and nowhere: the mount has no place in
-//! any directory and ends with the descriptor that holds it, so that a manager that is killed leaves
-//! none behind.
+//! Whoever uses it has it alone, and has it mounted no longer than that.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use orlop_slot::install::{TEMPORARY, keep};
 use orlop_slot::trial::{Installed, Rename};
-use rustix::fs::{Mode, OFlags, RenameFlags};
+use rustix::fs::{Advice, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::uki;
+use super::volume::{Access, Volume};
 
 /// The entries, below the volume's root.
 const ENTRIES: &str = "EFI/Linux";
 /// The most files that are looked at; an ESP of ours has three at most.
 const FILES_MAX: usize = 64;
+/// Bytes that are copied at once.
+const PIECE: usize = 256 << 10;
 
 /// What is in `EFI/Linux`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Listing {
+pub(crate) struct Listing {
     /// The files that a boot loader may start, by name.
-    pub(super) files: Vec<Installed>,
+    pub(crate) files: Vec<Installed>,
     /// Why some of them lead nowhere.
-    pub(super) problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
+    /// A kernel image that is not an entry yet, if there is one.
+    pub(crate) temporary: Option<Installed>,
+    /// Bytes that files may still take.
+    pub(crate) free: u64,
+    /// Bytes of each file, by name.
+    pub(crate) sizes: Vec<(String, u64)>,
 }
 
-/// Lists the entries on `device`.
-///
-/// # Errors
-/// The system's; `ENODEV` while the kernel has no vfat yet.
-pub(super) fn list(device: &Path) -> io::Result<Listing> {
-    let volume = Volume::mount(device, Access::Read)?;
-    list_in(&volume.entries())
+/// The partition; every clone is the same one.
+#[derive(Debug, Clone)]
+pub struct Esp {
+    place: Place,
+    turn: Arc<Mutex<()>>,
 }
 
-/// Renames an entry on `device`, lastingly.
-///
-/// # Errors
-/// The system's; `EEXIST` when a file has the new name.
-pub(super) fn rename(device: &Path, rename: &Rename) -> io::Result<()> {
-    let volume = Volume::mount(device, Access::Write)?;
-    rename_in(&volume.entries(), rename)
+#[derive(Debug, Clone)]
+enum Place {
+    /// A block device; none when the root's disk has no such partition.
+    Device(Option<PathBuf>),
+    /// Mounted already, as tests have it.
+    Mounted(PathBuf),
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Access {
-    Read,
-    Write,
+/// Files of the partition, while this lives; nobody else has it meanwhile.
+pub(crate) struct Opened<'e> {
+    root: PathBuf,
+    _volume: Option<Volume>,
+    _turn: MutexGuard<'e, ()>,
 }
 
-/// A mount of the volume.
-#[derive(Debug)]
-struct Volume(OwnedFd);
-
-impl Volume {
-    fn mount(device: &Path, access: Access) -> io::Result<Volume> {
-        use rustix::mount::{
-            fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
-        };
-        let volume = fsopen(c"vfat", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&volume, c"source", device)?;
-        let harmless = MountAttrFlags::MOUNT_ATTR_NODEV
-            | MountAttrFlags::MOUNT_ATTR_NOSUID
-            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        let flags = match access {
-            Access::Read => {
-                fsconfig_set_flag(&volume, c"ro")?;
-                harmless | MountAttrFlags::MOUNT_ATTR_RDONLY
-            }
-            // Each change of a directory is on the disk before the next is begun.
-            Access::Write => {
-                fsconfig_set_flag(&volume, c"dirsync")?;
-                harmless
-            }
-        };
-        fsconfig_create(&volume)?;
-        Ok(Volume(fsmount(
-            &volume,
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            flags,
-        )?))
+impl Esp {
+    /// The partition on `device`; the empty path is none.
+    pub fn new(device: &str) -> Esp {
+        let device = Some(PathBuf::from(device)).filter(|path| !path.as_os_str().is_empty());
+        Esp::at(Place::Device(device))
     }
 
+    /// The partition whose files are in `directory`.
+    pub fn mounted(directory: &Path) -> Esp {
+        Esp::at(Place::Mounted(directory.to_owned()))
+    }
+
+    fn at(place: Place) -> Esp {
+        let turn = Arc::default();
+        Esp { place, turn }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, access: Access) -> io::Result<Opened<'_>> {
+        let turn = self.turn();
+        let (root, volume) = match &self.place {
+            Place::Mounted(root) => (root.clone(), None),
+            Place::Device(Some(device)) => {
+                let volume = Volume::mount(device, access)?;
+                (volume.root(), Some(volume))
+            }
+            Place::Device(None) => {
+                let none = "the root's disk has no partition named \"esp\"";
+                return Err(io::Error::other(none));
+            }
+        };
+        Ok(Opened {
+            root,
+            _volume: volume,
+            _turn: turn,
+        })
+    }
+
+    /// Lists the entries.
+    ///
+    /// # Errors
+    /// The system's; `ENODEV` while the kernel has no vfat yet.
+    pub(crate) fn list(&self) -> io::Result<Listing> {
+        list_in(&self.open(Access::Read)?.entries())
+    }
+
+    /// Renames an entry, lastingly.
+    ///
+    /// # Errors
+    /// The system's; `EEXIST` when a file has the new name.
+    pub(crate) fn rename(&self, rename: &Rename) -> io::Result<()> {
+        rename_in(&self.open(Access::Write)?.entries(), rename)
+    }
+
+    /// Removes entries, lastingly. One that is not there is no error.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn remove(&self, names: &[String]) -> io::Result<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        remove_in(&self.open(Access::Write)?.entries(), names)
+    }
+
+    /// Writes a kernel image of `size` bytes as [`TEMPORARY`], lastingly, and has `check` read it
+    /// back from the disk.
+    ///
+    /// # Errors
+    /// The system's, `content`'s and `check`'s. What was written is removed then.
+    pub(crate) fn copy(
+        &self,
+        content: impl Read,
+        size: u64,
+        check: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        copy_in(&self.open(Access::Write)?.entries(), content, size, check)
+    }
+
+    /// The partition, for reading files of it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn read(&self) -> io::Result<Opened<'_>> {
+        self.open(Access::Read)
+    }
+
+    /// Mends what power may have left: names of entries that share their clusters, files of
+    /// `gives_way` that were half written, and clusters that nothing leads to. Tells what it did, if
+    /// anything.
+    ///
+    /// # Errors
+    /// The system's; damage that cannot be mended.
+    pub(crate) fn mend(&self, gives_way: &[String]) -> io::Result<Option<String>> {
+        let _turn = self.turn();
+        match &self.place {
+            Place::Device(Some(device)) => mend_on(device, gives_way),
+            Place::Device(None) | Place::Mounted(_) => Ok(None),
+        }
+    }
+}
+
+impl Opened<'_> {
     fn entries(&self) -> PathBuf {
-        let root = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-        Path::new(&root).join(ENTRIES)
+        self.root.join(ENTRIES)
+    }
+
+    /// An entry's file, which lives no longer than this does.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn entry(&self, name: &str) -> io::Result<File> {
+        File::open(self.entries().join(name))
     }
 }
 
@@ -100,12 +186,19 @@ fn list_in(directory: &Path) -> io::Result<Listing> {
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        if !name.to_ascii_lowercase().ends_with(".efi") {
+        let is_temporary = name.eq_ignore_ascii_case(TEMPORARY);
+        if !name.to_ascii_lowercase().ends_with(".efi") && !is_temporary {
             continue;
         }
+        listing.sizes.push((name.clone(), entry.metadata()?.len()));
         let root = File::open(entry.path())
             .map_err(uki::UkiError::Io)
             .and_then(|file| uki::root_hash(&file));
+        if is_temporary {
+            let root = root.ok();
+            listing.temporary = Some(Installed { name, root });
+            continue;
+        }
         let root = root.map_err(|error| {
             let problem = format!("{ENTRIES}/{name} on the ESP leads to no root: {error}");
             listing.problems.push(problem);
@@ -114,22 +207,127 @@ fn list_in(directory: &Path) -> io::Result<Listing> {
         listing.files.push(Installed { name, root });
     }
     listing.files.sort_by(|a, b| a.name.cmp(&b.name));
+    let room = rustix::fs::statvfs(directory)?;
+    listing.free = room.f_bavail * room.f_frsize;
     Ok(listing)
 }
 
-fn rename_in(directory: &Path, rename: &Rename) -> io::Result<()> {
+fn open_directory(directory: &Path) -> io::Result<std::os::fd::OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+    Ok(rustix::fs::open(directory, flags, Mode::empty())?)
+}
+
+/// `dirsync` has written a directory's change; this has the file allocation table and the disk's own
+/// cache written, too.
+fn flush(directory: &std::os::fd::OwnedFd) -> io::Result<()> {
+    rustix::fs::fsync(directory)?;
+    Ok(rustix::fs::syncfs(directory)?)
+}
+
+fn rename_in(directory: &Path, rename: &Rename) -> io::Result<()> {
+    let directory = open_directory(directory)?;
     // Two names may share their clusters: to replace one would free the other's.
     let (from, to) = (rename.from.as_str(), rename.to.as_str());
     rustix::fs::renameat_with(&directory, from, &directory, to, RenameFlags::NOREPLACE)?;
-    // `dirsync` wrote it; this has the disk's own cache written, too.
-    rustix::fs::fsync(&directory)?;
-    Ok(rustix::fs::syncfs(&directory)?)
+    flush(&directory)
+}
+
+fn remove_in(directory: &Path, names: &[String]) -> io::Result<()> {
+    let directory = open_directory(directory)?;
+    for name in names {
+        match rustix::fs::unlinkat(&directory, name.as_str(), rustix::fs::AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    flush(&directory)
+}
+
+fn copy_in(
+    directory: &Path,
+    content: impl Read,
+    size: u64,
+    check: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let path = directory.join(TEMPORARY);
+    let open = || {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true).open(&path)
+    };
+    let written = open().and_then(|file| {
+        write_all(&file, content, size)?;
+        file.sync_all()?;
+        flush(&open_directory(directory)?)?;
+        // What is read next comes from the disk.
+        rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
+        check(&file)
+    });
+    if written.is_err() {
+        // It is removed at the next install as well.
+        let _ = remove_in(directory, &[TEMPORARY.to_owned()]);
+    }
+    written
+}
+
+fn write_all(mut file: &File, mut content: impl Read, size: u64) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    let mut left = size;
+    while left > 0 {
+        let part = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        content.read_exact(&mut piece[..part])?;
+        file.write_all(&piece[..part])?;
+        left -= part as u64;
+    }
+    Ok(())
+}
+
+/// Opens `device` for nobody else; a mount that was just given back may take a moment to end.
+fn open_alone(device: &Path) -> io::Result<File> {
+    let mut tries = 50;
+    loop {
+        let flags = OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
+        match rustix::fs::open(device, flags, Mode::empty()) {
+            Ok(file) => return Ok(file.into()),
+            Err(Errno::BUSY) if tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn mend_on(device: &Path, gives_way: &[String]) -> io::Result<Option<String>> {
+    let file = open_alone(device)?;
+    let volume = orlop_fat::Volume::open(&file).map_err(io::Error::other)?;
+    let keep = |twins: &[&orlop_fat::Entry]| {
+        let names: Vec<&str> = twins.iter().map(|entry| entry.name.as_str()).collect();
+        keep(&names)
+    };
+    let give_up = |entry: &orlop_fat::Entry| gives_way.contains(&entry.name);
+    let mend = orlop_fat::mend(&volume, ENTRIES, keep, give_up).map_err(io::Error::other)?;
+    for stage in &mend.stages {
+        for patch in stage {
+            file.write_all_at(&patch.bytes, patch.offset)?;
+        }
+        file.sync_all()?;
+    }
+    if let Some(problem) = &mend.problem {
+        tracing::warn!("the boot partition is damaged: {problem}");
+    }
+    Ok((!mend.is_empty()).then(|| {
+        format!(
+            "the boot partition was mended: {} names removed that led to another's clusters, {} that \
+             led astray, {} clusters freed that nothing led to",
+            mend.twins.len(),
+            mend.torn.len(),
+            mend.lost_clusters
+        )
+    }))
 }
 
 /// Whether an error says that the kernel has no vfat, or not yet.
-pub(super) fn no_vfat(error: &io::Error) -> bool {
+pub(crate) fn no_vfat(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::NODEV.raw_os_error())
 }
 
@@ -144,6 +342,7 @@ mod tests {
         let image = uki::tests::uki(&format!("orlop.root={root}"));
         let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes);
         write("orlop_1_1.efi", &image).unwrap();
+        write("orlop.new", &image).unwrap();
         write("ORLOP_~1.EFI", &image[..image.len() - 1]).unwrap();
         write("notes.txt", b"").unwrap();
         let listing = list_in(dir.path()).unwrap();
@@ -161,6 +360,8 @@ mod tests {
         );
         assert_eq!(listing.problems.len(), 1);
         assert!(listing.problems[0].contains("cut off"), "{listing:?}");
+        assert_eq!(listing.temporary.unwrap().root, Some(root));
+        assert_eq!(listing.sizes.len(), 3);
     }
 
     #[test]
@@ -177,5 +378,32 @@ mod tests {
         assert_eq!(std::fs::read(at("b")).unwrap(), b"b");
         rename_in(dir.path(), &to("c")).unwrap();
         assert!(!at("a").exists() && at("c").exists());
+    }
+
+    #[test]
+    fn a_copy_that_is_not_right_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join(TEMPORARY);
+        let copy = |size, good: bool| {
+            let check = |file: &File| {
+                let mut bytes = vec![0; 3];
+                file.read_exact_at(&mut bytes, 0)?;
+                assert_eq!(bytes, b"abc");
+                if good {
+                    Ok(())
+                } else {
+                    Err(io::Error::other("other bytes"))
+                }
+            };
+            copy_in(dir.path(), &b"abc"[..], size, check)
+        };
+        for (size, good) in [(3, false), (4, true)] {
+            assert!(copy(size, good).is_err());
+            assert!(!at.exists());
+        }
+        copy(3, true).unwrap();
+        assert_eq!(std::fs::read(&at).unwrap(), b"abc");
+        // One that is there is not written over: its clusters may be another's.
+        assert!(copy(3, true).is_err());
     }
 }

@@ -4,8 +4,10 @@
 //!   install can boot; the manager puts the outcome into it.
 //! - `failed.json`: the last install that failed, why, and what its units wrote last, until another
 //!   one passes.
+//! - `given-up.json`: every version that failed on this host, the last ones of them: the channel takes
+//!   none of these.
 //!
-//! Both carry a format; another version of the manager reads them after a roll-back.
+//! All carry a format; another version of the manager reads them after a roll-back.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,10 +23,12 @@ use crate::durable::{read_bounded, replace, sync_dir};
 const FORMAT: u32 = 1;
 /// The largest file, in bytes.
 const FILE_MAX: usize = 1 << 20;
+/// The most versions that are known to have failed; the oldest is forgotten first.
+const GIVEN_UP_MAX: usize = 64;
 
 /// The files.
 #[derive(Debug, Clone)]
-pub(super) struct Records(PathBuf);
+pub(crate) struct Records(PathBuf);
 
 #[derive(Serialize, Deserialize)]
 struct Formatted<T> {
@@ -50,9 +54,14 @@ enum OutcomeWord {
     Failed,
 }
 
+#[derive(Default, Serialize, Deserialize)]
+struct GivenUpFile {
+    versions: Vec<String>,
+}
+
 impl Records {
     /// The files in `dir`.
-    pub(super) fn new(dir: PathBuf) -> Records {
+    pub(crate) fn new(dir: PathBuf) -> Records {
         Records(dir)
     }
 
@@ -64,11 +73,15 @@ impl Records {
         self.0.join("failed.json")
     }
 
+    fn given_up_path(&self) -> PathBuf {
+        self.0.join("given-up.json")
+    }
+
     /// The last install, if there is one on record.
     ///
     /// # Errors
     /// What is wrong with the file, for a person: then names are believed.
-    pub(super) fn trial(&self) -> Result<Option<Record>, String> {
+    pub(crate) fn trial(&self) -> Result<Option<Record>, String> {
         let file: Option<TrialFile> = read(&self.trial_path())?;
         Ok(file.map(|file| Record {
             serial: file.serial,
@@ -86,7 +99,7 @@ impl Records {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn put_trial(&self, record: &Record) -> io::Result<()> {
+    pub(crate) fn put_trial(&self, record: &Record) -> io::Result<()> {
         let file = TrialFile {
             serial: record.serial,
             version: record.version.clone(),
@@ -104,7 +117,7 @@ impl Records {
     ///
     /// # Errors
     /// What is wrong with the file, for a person.
-    pub(super) fn failed(&self) -> Result<Option<FailedUpdate>, String> {
+    pub(crate) fn failed(&self) -> Result<Option<FailedUpdate>, String> {
         read(&self.failed_path())
     }
 
@@ -112,15 +125,34 @@ impl Records {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn put_failed(&self, failed: &FailedUpdate) -> io::Result<()> {
+    pub(crate) fn put_failed(&self, failed: &FailedUpdate) -> io::Result<()> {
+        // First what keeps the channel from trying it once more.
+        let mut versions = self.given_up();
+        if !versions.contains(&failed.version) {
+            versions.push(failed.version.clone());
+            let surplus = versions.len().saturating_sub(GIVEN_UP_MAX);
+            versions.drain(..surplus);
+            self.write(&self.given_up_path(), GivenUpFile { versions })?;
+        }
         self.write(&self.failed_path(), failed)
+    }
+
+    /// The versions that failed on this host, the last one last. None when that cannot be read: at
+    /// worst one is tried once more.
+    pub(crate) fn given_up(&self) -> Vec<String> {
+        let file: Result<Option<GivenUpFile>, String> = read(&self.given_up_path());
+        let file = file.unwrap_or_else(|problem| {
+            tracing::warn!("{problem}; versions that failed may be tried again");
+            None
+        });
+        file.unwrap_or_default().versions
     }
 
     /// Forgets the install that failed, lastingly.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn forget_failed(&self) -> io::Result<()> {
+    pub(crate) fn forget_failed(&self) -> io::Result<()> {
         match std::fs::remove_file(self.failed_path()) {
             Ok(()) => sync_dir(&self.0),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -17,7 +17,7 @@ const COMMAND_LINE_MAX: u32 = 64 << 10;
 
 /// Why an image leads nowhere.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UkiError {
+pub(crate) enum UkiError {
     /// The system's own.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -33,8 +33,42 @@ pub(super) enum UkiError {
 }
 
 /// The root hash that `file` leads to, 64 hexadecimal digits.
-pub(super) fn root_hash(file: &File) -> Result<String, UkiError> {
-    let line = command_line(file)?;
+pub(crate) fn root_hash(file: &File) -> Result<String, UkiError> {
+    let (start, length) = (0, file.metadata()?.len());
+    root_hash_of(&Piece {
+        file,
+        start,
+        length,
+    })
+}
+
+/// The part of a file or device that is an image.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece<'f> {
+    pub(crate) file: &'f File,
+    /// Its first byte.
+    pub(crate) start: u64,
+    /// Its bytes.
+    pub(crate) length: u64,
+}
+
+impl Piece<'_> {
+    fn read(&self, bytes: &mut [u8], at: u64) -> Result<(), UkiError> {
+        if at + bytes.len() as u64 > self.length {
+            return Err(UkiError::CutOff);
+        }
+        match self.file.read_exact_at(bytes, self.start + at) {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(UkiError::CutOff)
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+}
+
+/// [`root_hash`] of an image that is a part of something.
+pub(crate) fn root_hash_of(image: &Piece<'_>) -> Result<String, UkiError> {
+    let line = command_line(image)?;
     let words = line.split_whitespace();
     // The last counts, as for the kernel and for PID 1.
     let root = words
@@ -46,16 +80,21 @@ pub(super) fn root_hash(file: &File) -> Result<String, UkiError> {
         .ok_or(UkiError::NoRoot)
 }
 
-fn command_line(file: &File) -> Result<String, UkiError> {
-    let length = file.metadata()?.len();
+/// The bytes of a root hash, if `digits` are 64 hexadecimal digits.
+pub(crate) fn bytes(digits: &str) -> Option<[u8; 32]> {
+    let hex: orlop_bundle::Digest = digits.parse().ok()?;
+    Some(hex.0)
+}
+
+fn command_line(image: &Piece<'_>) -> Result<String, UkiError> {
     let mut dos = [0; 64];
-    read(file, &mut dos, 0)?;
+    image.read(&mut dos, 0)?;
     let pe = word(&dos, 60);
     if !dos.starts_with(b"MZ") || pe > HEADER_MAX {
         return Err(UkiError::Format("it has no PE header"));
     }
     let mut header = [0; 24];
-    read(file, &mut header, pe.into())?;
+    image.read(&mut header, pe.into())?;
     if !header.starts_with(b"PE\0\0") {
         return Err(UkiError::Format("it has no PE header"));
     }
@@ -66,11 +105,11 @@ fn command_line(file: &File) -> Result<String, UkiError> {
     }
     let mut table = vec![0; count * SECTION];
     let table_at = u64::from(pe) + 24 + u64::from(optional);
-    read(file, &mut table, table_at)?;
+    image.read(&mut table, table_at)?;
     let mut found = None;
     for section in table.chunks_exact(SECTION) {
         let (used, stored, at) = (word(section, 8), word(section, 16), word(section, 20));
-        if u64::from(at) + u64::from(stored) > length {
+        if u64::from(at) + u64::from(stored) > image.length {
             return Err(UkiError::CutOff);
         }
         if section.starts_with(b".cmdline") {
@@ -82,17 +121,10 @@ fn command_line(file: &File) -> Result<String, UkiError> {
         return Err(UkiError::Format("its command line is over 64 KiB"));
     }
     let mut text = vec![0; size as usize];
-    read(file, &mut text, at.into())?;
+    image.read(&mut text, at.into())?;
     Ok(String::from_utf8_lossy(&text)
         .trim_end_matches('\0')
         .to_owned())
-}
-
-fn read(file: &File, bytes: &mut [u8], at: u64) -> Result<(), UkiError> {
-    match file.read_exact_at(bytes, at) {
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(UkiError::CutOff),
-        outcome => Ok(outcome?),
-    }
 }
 
 /// Two bytes of a header that is long enough for them.
@@ -107,13 +139,13 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::io::Write;
 
     /// The least that is a unified kernel image with this command line.
-    pub(in crate::trial) fn uki(command_line: &str) -> Vec<u8> {
+    pub(crate) fn uki(command_line: &str) -> Vec<u8> {
         let mut bytes = vec![0; 64];
         bytes[..2].copy_from_slice(b"MZ");
         bytes[60] = 64;

@@ -9,13 +9,10 @@
 //!
 //! A missing or broken ESP stops nothing: it is a warning in the host's status.
 
-mod esp;
-mod record;
+mod back;
 mod report;
 mod shown;
-mod uki;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use orlop_control::types::{EventKind, FailedUpdate, ShutdownMode, TrialOutcome, TrialStatus};
@@ -25,13 +22,14 @@ use orlop_slot::trial::{self, Installed, Outcome, Record, Rename, Running, Stand
 use orlop_slot::{Step, after_failing, after_passing};
 use tokio::sync::broadcast::error::RecvError;
 
+pub use back::roll_back;
 pub use shown::Trial;
 
 use crate::core::now_ms;
 use crate::handle::Handle;
 use crate::host::Host;
+use crate::installs::{Esp, Records, no_vfat};
 use crate::paths::Paths;
-use record::Records;
 
 /// How often units are looked at without an event.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -53,38 +51,34 @@ pub fn open(paths: &Paths) -> Trial {
 
 /// Sees the trial of this boot through, if it is one, and tells in `host.trial` how it goes.
 pub async fn run(handle: Handle, host: Host, paths: &Paths) {
-    let Some(boot) = &host.boot else {
-        return host.trial.list_none("PID 1 left no report of the boot");
-    };
     // Containers come first: the owner answers once the first are being made.
     if handle.watched().await.is_err() {
         return;
     }
-    let update = &host.config.update;
-    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let case = Case {
-        limits: Limits {
-            settle_ms: ms(update.settle),
-            deadline_ms: boot.manager_exec_ms.saturating_add(ms(update.deadline)),
-        },
-        running: Running {
-            entry: Some(boot.entry.clone()).filter(|entry| !entry.is_empty()),
-            version: host.version().to_owned(),
-            root: boot.root_hash.clone(),
-        },
-        handle,
-        shown: host.trial.clone(),
-        records: Records::new(paths.update()),
-        boot: boot.clone(),
-    };
-    case.see_through().await;
+    match Case::new(&handle, &host, paths) {
+        Some(case) => case.see_through().await,
+        None => host.trial.list_none(NO_REPORT),
+    }
+    host.trial.settle();
 }
+
+/// Tells anew what is installed, after that has changed.
+pub async fn show(handle: &Handle, host: &Host, paths: &Paths) {
+    if let Some(case) = Case::new(handle, host, paths) {
+        let record = case.records.trial().unwrap_or_default();
+        case.look(record.as_ref()).await;
+    }
+}
+
+/// What is said when the boot cannot be judged.
+const NO_REPORT: &str = "PID 1 left no report of the boot";
 
 /// The boot that is judged.
 #[derive(Debug)]
 struct Case {
     handle: Handle,
     shown: Trial,
+    esp: Esp,
     records: Records,
     boot: BootReport,
     running: Running,
@@ -92,6 +86,25 @@ struct Case {
 }
 
 impl Case {
+    /// None without PID 1's report of the boot.
+    fn new(handle: &Handle, host: &Host, paths: &Paths) -> Option<Case> {
+        let boot = host.boot.as_ref()?;
+        let update = &host.config.update;
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Some(Case {
+            limits: Limits {
+                settle_ms: ms(update.settle),
+                deadline_ms: boot.manager_exec_ms.saturating_add(ms(update.deadline)),
+            },
+            running: host.running(boot),
+            handle: handle.clone(),
+            shown: host.trial.clone(),
+            esp: host.esp.clone(),
+            records: Records::new(paths.update()),
+            boot: boot.clone(),
+        })
+    }
+
     async fn see_through(&self) {
         let record = self.records.trial().unwrap_or_else(|problem| {
             self.shown
@@ -118,9 +131,9 @@ impl Case {
     async fn look(&self, record: Option<&Record>) -> Vec<Installed> {
         let mut tries = VFAT_TRIES.0;
         let listed = loop {
-            let listed = self.on_esp(esp::list).await;
+            let listed = self.on_esp(Esp::list).await;
             match listed {
-                Err(error) if esp::no_vfat(&error) && tries > 0 => {
+                Err(error) if no_vfat(&error) && tries > 0 => {
                     tries -= 1;
                     tokio::time::sleep(VFAT_TRIES.1).await;
                 }
@@ -150,14 +163,10 @@ impl Case {
     /// Does something with the ESP, on a thread that may wait for a disk.
     async fn on_esp<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&std::path::Path) -> std::io::Result<T> + Send + 'static,
+        work: impl FnOnce(&Esp) -> std::io::Result<T> + Send + 'static,
     ) -> std::io::Result<T> {
-        let device = PathBuf::from(&self.boot.esp);
-        if self.boot.esp.is_empty() {
-            let none = "the root's disk has no partition named \"esp\"";
-            return Err(std::io::Error::other(none));
-        }
-        let outcome = tokio::task::spawn_blocking(move || work(&device)).await;
+        let esp = self.esp.clone();
+        let outcome = tokio::task::spawn_blocking(move || work(&esp)).await;
         outcome.unwrap_or_else(|_| Err(std::io::Error::other("reading it broke off")))
     }
 
@@ -317,9 +326,7 @@ impl Case {
 
     async fn rename(&self, rename: Rename) {
         let Rename { from, to } = rename.clone();
-        let renamed = self
-            .on_esp(move |device| esp::rename(device, &rename))
-            .await;
+        let renamed = self.on_esp(move |esp| esp.rename(&rename)).await;
         if let Err(error) = renamed {
             self.shown.warn(format!(
                 "{from} on the EFI system partition cannot be renamed to {to}: {error}"

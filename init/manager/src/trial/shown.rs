@@ -20,6 +20,8 @@ struct Shown {
     /// The installs, or why they cannot be told; `None` before they were looked for.
     versions: Option<Result<Vec<InstalledVersion>, String>>,
     trial: Option<TrialStatus>,
+    /// No trial is to be decided, or is yet to be found out about.
+    settled: bool,
     failed: Option<FailedUpdate>,
     /// What came of a trial that failed, where it did not go back.
     notice: Option<String>,
@@ -65,6 +67,16 @@ impl Trial {
             None => Err(ApiError::unavailable("the installs are being read")
                 .with_help("try again in a few seconds")),
         }
+    }
+
+    /// Whether what runs is no trial, or one that was decided.
+    pub fn is_settled(&self) -> bool {
+        self.lock().settled
+    }
+
+    /// What runs is no trial, or its trial was decided.
+    pub(crate) fn settle(&self) {
+        self.lock().settled = true;
     }
 
     /// The install that failed, if one did.
@@ -122,10 +134,7 @@ fn versions(
     record: Option<&Record>,
     slot: Slot,
 ) -> Vec<InstalledVersion> {
-    let other = match slot {
-        Slot::A => Slot::B,
-        Slot::B => Slot::A,
-    };
+    let other = slot.other();
     let serial = running.serial(record);
     let one = |file: &Installed| {
         let entry = file.entry()?;

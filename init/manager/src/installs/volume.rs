@@ -1,0 +1,60 @@
+//! The boot partition's file system, mounted while it is looked at or written to, and nowhere: the
+//! mount has no place in any directory and ends with the descriptor that holds it, so that a manager
+//! that is killed leaves none behind.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+
+/// What a mount is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Reading.
+    Read,
+    /// Writing; each change of a directory is on the disk before the next is begun.
+    Write,
+}
+
+/// A mount of the volume.
+#[derive(Debug)]
+pub(super) struct Volume(OwnedFd);
+
+impl Volume {
+    /// Mounts the volume on `device`.
+    ///
+    /// # Errors
+    /// The system's; `ENODEV` while the kernel has no vfat yet.
+    pub(super) fn mount(device: &Path, access: Access) -> io::Result<Volume> {
+        use rustix::mount::{
+            fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+        };
+        let volume = fsopen(c"vfat", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&volume, c"source", device)?;
+        let harmless = MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let flags = match access {
+            Access::Read => {
+                fsconfig_set_flag(&volume, c"ro")?;
+                harmless | MountAttrFlags::MOUNT_ATTR_RDONLY
+            }
+            Access::Write => {
+                fsconfig_set_flag(&volume, c"dirsync")?;
+                harmless
+            }
+        };
+        fsconfig_create(&volume)?;
+        Ok(Volume(fsmount(
+            &volume,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            flags,
+        )?))
+    }
+
+    /// Where its files are, while this lives.
+    pub(super) fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+    }
+}

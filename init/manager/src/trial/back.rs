@@ -1,0 +1,71 @@
+//! Going back to the version before, because somebody asks for it.
+
+use orlop_control::types::{ApiError, FailedUpdate, InstalledVersion};
+use orlop_slot::trial::fallback;
+
+use super::{Case, NO_REPORT};
+use crate::handle::Handle;
+use crate::host::Host;
+use crate::installs::{no_vfat, uki};
+use crate::paths::Paths;
+
+/// Why a version is given up by hand, as it is put on record.
+const REASON: &str = "it was given up by `orlop rollback`";
+
+/// Goes back to the other good install and reboots; answers with that install. `whole` checks the
+/// other slot against a root hash.
+///
+/// # Errors
+/// There is no other good install, or it is not whole; the boot partition cannot be read.
+pub async fn roll_back(
+    handle: &Handle,
+    host: &Host,
+    paths: &Paths,
+    whole: impl FnOnce([u8; 32]) -> std::io::Result<()> + Send + 'static,
+) -> Result<InstalledVersion, ApiError> {
+    let case = Case::new(handle, host, paths).ok_or_else(|| ApiError::conflict(NO_REPORT))?;
+    let about = |error: std::io::Error| {
+        let again = if no_vfat(&error) {
+            "; try again in a few seconds"
+        } else {
+            ""
+        };
+        ApiError::unavailable(format!("the boot partition cannot be read: {error}{again}"))
+    };
+    let listing = case.on_esp(|esp| esp.list()).await.map_err(about)?;
+    let record = case.records.trial().unwrap_or_default();
+    let nowhere = |why: &str| {
+        let message = format!("there is no version to go back to: {why}");
+        ApiError::conflict(message).with_help("`orlop versions` lists what is installed")
+    };
+    let serial = case.running.serial(record.as_ref());
+    let serial = serial.ok_or_else(|| nowhere("no boot loader started the one that runs"))?;
+    let back = fallback(serial, &listing.files);
+    let back = back.ok_or_else(|| nowhere("no other one is installed that is good"))?;
+    let name = back.to_string();
+    let root = listing
+        .files
+        .iter()
+        .find(|file| file.name.eq_ignore_ascii_case(&name))
+        .and_then(|file| uki::bytes(file.root.as_deref()?))
+        .ok_or_else(|| nowhere("its file leads to no root"))?;
+    let checked = tokio::task::spawn_blocking(move || whole(root)).await;
+    checked
+        .map_err(|_| ApiError::internal("checking the other version broke off"))?
+        .map_err(|error| nowhere(&format!("version {} is damaged: {error}", back.version)))?;
+    case.look(record.as_ref()).await;
+    let all = case.shown.versions()?;
+    let goes_to = all.into_iter().find(|v| v.serial == u64::from(back.serial));
+    let goes_to = goes_to.ok_or_else(|| nowhere("it is gone"))?;
+    let report = FailedUpdate {
+        version: case.running.version.clone(),
+        serial: serial.into(),
+        reason: REASON.to_owned(),
+        at: jiff::Timestamp::now(),
+        boot_id: case.boot.boot_id.clone(),
+        units: Vec::new(),
+    };
+    let steps = orlop_slot::after_failing(serial, &case.running, &listing.files);
+    case.take(serial, steps, Some(report)).await;
+    Ok(goes_to)
+}

@@ -1,0 +1,346 @@
+//! Fetching what is missing, several requests at a time.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::Read;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use orlop_bundle::chunk::COMPRESSED_MAX;
+use orlop_bundle::{ChunkError, Entry, Head};
+
+use super::{FetchError, Http, Source, WORKERS};
+use crate::update::error::UpdateError;
+use crate::update::stop::Stop;
+use crate::update::target::{PutError, Target};
+
+/// The most bytes of one request, unless one chunk has more.
+pub(super) const RUN_MAX: u64 = 128 << 10;
+/// The pauses after an error: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
+/// How often other bytes may come for a chunk.
+const WRONG_MAX: u32 = 3;
+/// A worker's stack, in bytes.
+const STACK: usize = 512 << 10;
+
+/// Chunks that one request asks for, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Run {
+    /// The first byte within the chunks of a bundle.
+    first: u64,
+    chunks: Vec<u32>,
+}
+
+/// Fetches what `target` lacks from `source`. `tell` hears of what goes wrong, and of nothing once
+/// it goes on.
+///
+/// # Errors
+/// The server was given up; it sends other bytes; the disk; cancelling.
+pub(in crate::update) fn fetch(
+    http: &Http,
+    source: &Source,
+    target: &Target,
+    stop: &Stop,
+    tell: &(dyn Fn(Option<String>) + Sync),
+) -> Result<(), UpdateError> {
+    let runs = match source {
+        Source::Published { .. } => runs(target.head(), &target.missing(), 0),
+        Source::Bundle { parts: true, .. } => runs(target.head(), &target.missing(), RUN_MAX),
+        Source::Bundle { parts: false, .. } => whole(target.head(), &target.missing()),
+    };
+    let workers = runs.len().min(WORKERS);
+    let work = Work {
+        http,
+        source,
+        target,
+        stop,
+        tell,
+        queue: Mutex::new(Queue {
+            runs,
+            under_way: 0,
+            ended: None,
+            wrong: HashMap::new(),
+            progress: Instant::now(),
+        }),
+    };
+    thread::scope(|scope| {
+        for number in 1..workers {
+            let builder = thread::Builder::new().stack_size(STACK);
+            let named = builder.name(format!("fetch {number}"));
+            // Fewer of them are slower, and no more than that.
+            let _ = named.spawn_scoped(scope, || work.run());
+        }
+        work.run();
+    });
+    let queue = work.queue.into_inner();
+    let ended = queue.unwrap_or_else(PoisonError::into_inner).ended;
+    ended.map_or(Ok(()), Err)
+}
+
+/// Chunks that lie one behind the other, as many as one request asks for.
+fn runs(head: &Head, missing: &[u32], most: u64) -> VecDeque<Run> {
+    let mut runs: VecDeque<Run> = VecDeque::new();
+    let (mut first, mut end) = (0, 0);
+    let mut wanted = missing.iter().copied().peekable();
+    for (entry, number) in head.index().entries().iter().zip(0_u32..) {
+        let size = u64::from(entry.compressed);
+        let at = first;
+        first += size;
+        if wanted.next_if_eq(&number).is_none() {
+            continue;
+        }
+        match runs.back_mut() {
+            Some(run) if end == at && first - run.first <= most => run.chunks.push(number),
+            Some(_) | None => runs.push_back(Run {
+                first: at,
+                chunks: vec![number],
+            }),
+        }
+        end = first;
+    }
+    runs
+}
+
+/// All of it as one run, for a server that gives whole files only.
+fn whole(head: &Head, missing: &[u32]) -> VecDeque<Run> {
+    let all = (0_u32..).take(head.index().entries().len());
+    let run = Run {
+        first: 0,
+        chunks: all.collect(),
+    };
+    let some = (!missing.is_empty()).then_some(run);
+    some.into_iter().collect()
+}
+
+struct Queue {
+    runs: VecDeque<Run>,
+    under_way: usize,
+    ended: Option<UpdateError>,
+    /// How often other bytes came for a chunk.
+    wrong: HashMap<u32, u32>,
+    progress: Instant,
+}
+
+struct Work<'w> {
+    http: &'w Http,
+    source: &'w Source,
+    target: &'w Target,
+    stop: &'w Stop,
+    tell: &'w (dyn Fn(Option<String>) + Sync),
+    queue: Mutex<Queue>,
+}
+
+/// What to do next.
+enum Next {
+    Fetch(Run),
+    /// Others may yet give a run back.
+    Wait,
+    Leave,
+}
+
+impl Work<'_> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Next {
+        let mut queue = self.queue();
+        if queue.ended.is_none()
+            && let Err(cancelled) = self.stop.check()
+        {
+            queue.ended = Some(cancelled);
+        }
+        match queue.ended {
+            Some(_) => Next::Leave,
+            None => match queue.runs.pop_front() {
+                Some(run) => {
+                    queue.under_way += 1;
+                    Next::Fetch(run)
+                }
+                None if queue.under_way == 0 => Next::Leave,
+                None => Next::Wait,
+            },
+        }
+    }
+
+    fn run(&self) {
+        let mut pause = PAUSES.0;
+        loop {
+            let run = match self.next() {
+                Next::Fetch(run) => run,
+                Next::Wait => {
+                    thread::sleep(Duration::from_millis(50));
+                    continue;
+                }
+                Next::Leave => return,
+            };
+            let mut done = 0;
+            let fetched = self.fetch(&run, &mut done);
+            if done > 0 {
+                pause = PAUSES.0;
+            }
+            let Err(error) = fetched else {
+                self.queue().under_way -= 1;
+                continue;
+            };
+            if self.failed(run, done, error) {
+                return;
+            }
+            self.rest(pause);
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    fn rest(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !self.stop.stopped() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Gives back what was not fetched of a run; whether it is over.
+    fn failed(&self, run: Run, done: usize, error: Setback) -> bool {
+        let mut queue = self.queue();
+        queue.under_way -= 1;
+        let error = match error {
+            Setback::Update(error) => {
+                queue.ended.get_or_insert(error);
+                return true;
+            }
+            Setback::Fetch(error) => error,
+        };
+        if let FetchError::Chunk { number, .. } = &error {
+            let wrong = queue.wrong.entry(*number).or_insert(0);
+            *wrong += 1;
+            if *wrong >= WRONG_MAX {
+                queue.ended.get_or_insert(error.into());
+                return true;
+            }
+        }
+        let quiet = queue.progress.elapsed();
+        if quiet >= self.http.patience.give_up {
+            let (seconds, last) = (quiet.as_secs(), Box::new(error));
+            queue
+                .ended
+                .get_or_insert(FetchError::GaveUp { seconds, last }.into());
+            return true;
+        }
+        (self.tell)(Some(error.to_string()));
+        queue.runs.push_front(self.rest_of(run, done));
+        false
+    }
+
+    /// What is left of a run once the first `done` of its chunks have come.
+    fn rest_of(&self, run: Run, done: usize) -> Run {
+        if let Source::Bundle { parts: false, .. } = self.source {
+            // There is no beginning in the middle.
+            return run;
+        }
+        let entries = self.target.head().index().entries();
+        let size = |number: &u32| {
+            let entry = entries.get(*number as usize);
+            entry.map_or(0, |entry| u64::from(entry.compressed))
+        };
+        let passed: u64 = run.chunks.iter().take(done).map(size).sum();
+        Run {
+            first: run.first + passed,
+            chunks: run.chunks.into_iter().skip(done).collect(),
+        }
+    }
+
+    fn fetch(&self, run: &Run, done: &mut usize) -> Result<(), Setback> {
+        let entries = self.target.head().index().entries();
+        let of_run = run
+            .chunks
+            .iter()
+            .filter_map(|number| Some((*number, entries.get(*number as usize)?)));
+        let all: Vec<(u32, &Entry)> = of_run.collect();
+        let Some((_, entry)) = all.first() else {
+            return Ok(());
+        };
+        let url = self.source.url(entry);
+        let bytes: u64 = all.iter().map(|(_, e)| u64::from(e.compressed)).sum();
+        match self.source {
+            Source::Published { .. } => {
+                // It may have been compressed otherwise, so its end is the answer's.
+                let mut answer = self.http.get(&url, None)?.reader(COMPRESSED_MAX.into());
+                for (number, _) in all {
+                    let mut compressed = Vec::new();
+                    let read = answer.read_to_end(&mut compressed);
+                    read.map_err(|error| broken(&url, &error))?;
+                    self.put(&url, number, &compressed)?;
+                    *done += 1;
+                }
+                Ok(())
+            }
+            Source::Bundle { first, parts, .. } => {
+                let from = first + run.first;
+                let range = parts.then_some((from, Some(from + bytes - 1)));
+                let answer = self.http.get(&url, range)?;
+                let skipped = if answer.partial { 0 } else { from };
+                let mut answer = answer.reader(skipped + bytes);
+                let skip = std::io::copy(&mut (&mut answer).take(skipped), &mut std::io::sink());
+                skip.map_err(|error| broken(&url, &error))?;
+                for (number, entry) in all {
+                    self.stop.check()?;
+                    let mut compressed = vec![0; entry.compressed as usize];
+                    let read = answer.read_exact(&mut compressed);
+                    read.map_err(|error| broken(&url, &error))?;
+                    self.put(&url, number, &compressed)?;
+                    *done += 1;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn put(&self, url: &str, number: u32, compressed: &[u8]) -> Result<(), Setback> {
+        let taken = self
+            .target
+            .put(number, compressed)
+            .map_err(|error| match error {
+                PutError::Update(error) => Setback::Update(error),
+                PutError::Chunk(error) => Setback::Fetch(FetchError::Chunk {
+                    url: url.to_owned(),
+                    number,
+                    error,
+                }),
+                PutError::NoChunk(number) => Setback::Fetch(FetchError::Chunk {
+                    url: url.to_owned(),
+                    number,
+                    error: ChunkError::Packing { expected: 0 },
+                }),
+            })?;
+        if taken {
+            self.queue().progress = Instant::now();
+            (self.tell)(None);
+        }
+        Ok(())
+    }
+}
+
+fn broken(url: &str, error: &std::io::Error) -> FetchError {
+    FetchError::Unreachable {
+        url: url.to_owned(),
+        reason: format!("the answer broke off: {error}"),
+    }
+}
+
+/// What ends a run: something that may pass, or not.
+#[derive(Debug)]
+enum Setback {
+    Fetch(FetchError),
+    Update(UpdateError),
+}
+
+impl From<FetchError> for Setback {
+    fn from(error: FetchError) -> Self {
+        Setback::Fetch(error)
+    }
+}
+
+impl From<UpdateError> for Setback {
+    fn from(error: UpdateError) -> Self {
+        Setback::Update(error)
+    }
+}

@@ -1,0 +1,388 @@
+//! Updates the host image: takes a bundle from a web server or a client, writes what it holds into
+//! the slot that does not run, and makes that bootable, on trial.
+//!
+//! ```text
+//! head -> trusted? wanted? -> on record -> survey -> STEPS of orlop_slot::install -> reboot
+//! ```
+//!
+//! One update is under way at a time. All of it may be interrupted anywhere: what is on record is
+//! begun again by the next manager, and finds what has come in its places. What is written in which
+//! order, and why, is `orlop_slot`'s; whether a bundle is to be believed, `orlop_bundle`'s.
+
+mod api_error;
+mod channel;
+mod error;
+mod fetch;
+mod job;
+mod pending;
+mod places;
+mod progress;
+mod resume;
+mod stop;
+mod survey;
+mod target;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use orlop_bundle::{Digest, Head, Running as Version, Trusted, refusal};
+use orlop_control::types::{
+    ApiError, InstalledVersion, ShutdownMode, UpdatePhase, UpdateQuery, UpdateStatus,
+};
+use orlop_slot::trial::Running;
+use orlop_verity::Superblock;
+
+use crate::handle::Handle;
+use crate::host::Host;
+use crate::installs::Records;
+use crate::paths::Paths;
+use crate::trial;
+use channel::Channel;
+use error::UpdateError;
+use fetch::{Http, Offer, Patience};
+use job::{Disks, Job};
+use pending::{Origin, Pending, PendingFiles};
+use progress::Progress;
+use stop::Stop;
+use target::Target;
+
+/// The updater; every clone is the same one.
+#[derive(Debug, Clone)]
+pub struct Updater(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    handle: Handle,
+    host: Host,
+    paths: Paths,
+    /// Or why this host cannot be updated.
+    disks: Result<(Disks, Running), String>,
+    pending: PendingFiles,
+    progress: Progress,
+    channel: Channel,
+    patience: Patience,
+    current: Mutex<Option<Current>>,
+}
+
+/// The update that is under way.
+#[derive(Debug, Clone)]
+struct Current {
+    head: Digest,
+    target: Arc<Target>,
+    stop: Stop,
+    http: Http,
+}
+
+impl Updater {
+    /// The updater of `host`, which has nothing to do yet.
+    pub fn new(handle: Handle, host: &Host, paths: &Paths) -> Updater {
+        let disks = disks(host, paths);
+        Updater::with(handle, host, paths, disks, Patience::default())
+    }
+
+    fn with(
+        handle: Handle,
+        host: &Host,
+        paths: &Paths,
+        disks: Result<(Disks, Running), String>,
+        patience: Patience,
+    ) -> Updater {
+        Updater(Arc::new(Inner {
+            handle,
+            host: host.clone(),
+            disks,
+            pending: PendingFiles::new(paths.update()),
+            progress: Progress::default(),
+            channel: Channel::new(&host.config.update),
+            current: Mutex::default(),
+            paths: paths.clone(),
+            patience,
+        }))
+    }
+
+    /// Goes on with what is on record, and looks for new versions where the host is to. Never ends.
+    pub async fn run(self) {
+        self.resume().await;
+        self.follow_channel().await;
+    }
+
+    /// How the update is that is under way, or was the last.
+    pub fn status(&self) -> UpdateStatus {
+        let mut status = self.0.progress.status();
+        if let Some(current) = &*self.current() {
+            status.moved = current.target.moved();
+        }
+        status.channel = self.0.channel.status();
+        status
+    }
+
+    /// Updates to what is at `url`, or in the host's channel. The bundle's head is fetched and judged
+    /// before this returns, unless it is a dry run, and all the rest is done after it.
+    ///
+    /// # Errors
+    /// The server, the bundle, or the host is not fit for it; another update is under way.
+    pub async fn begin(
+        &self,
+        url: Option<String>,
+        query: UpdateQuery,
+    ) -> Result<UpdateStatus, ApiError> {
+        self.ready()?;
+        let offer = match url {
+            Some(url) => self.offer(url).await?,
+            None => match self.newer_in_channel().await? {
+                Some(offer) => offer,
+                None => {
+                    return Ok(UpdateStatus {
+                        channel: self.0.channel.status(),
+                        ..UpdateStatus::default()
+                    });
+                }
+            },
+        };
+        let source = offer.source;
+        self.start(offer.head, Origin::Web { source }, query).await
+    }
+
+    async fn offer(&self, url: String) -> Result<Offer, ApiError> {
+        let http = self.http();
+        let name = self.0.host.config.name.clone();
+        let fetched = aside(move || Offer::fetch(&http, &url, &name)).await?;
+        fetched.map_err(|error| UpdateError::Fetch(error).into())
+    }
+
+    fn http(&self) -> Http {
+        Http::new(self.0.paths.resolv_conf(), self.0.patience)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        let current = self.0.current.lock();
+        current.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the host can be updated now.
+    fn ready(&self) -> Result<&(Disks, Running), ApiError> {
+        let disks = self.0.disks.as_ref();
+        let disks = disks.map_err(|problem| ApiError::conflict(problem.clone()))?;
+        match self.0.host.trial.is_settled() {
+            true => Ok(disks),
+            false => {
+                let version = self.0.host.version();
+                let message =
+                    format!("version {version}, which runs, has not passed its trial yet");
+                Err(ApiError::conflict(message)
+                    .with_help("wait until it is decided: `orlop status` tells what it waits for"))
+            }
+        }
+    }
+
+    /// Whether `head` can be believed, and is wanted.
+    fn judge(&self, head: Head, allow_downgrade: bool) -> Result<Trusted, ApiError> {
+        let config = &self.0.host.config;
+        let trusted = head
+            .verify(&config.name, &config.update.keys)
+            .map_err(api_error::untrusted)?;
+        let version = Version {
+            version: self.0.host.version(),
+            allow_downgrade,
+        };
+        match refusal(&trusted, version) {
+            None => Ok(trusted),
+            Some(refusal) => Err(api_error::unwanted(&refusal)),
+        }
+    }
+
+    /// Begins an update to what `head` tells of, or joins the one that is under way.
+    async fn start(
+        &self,
+        head: Head,
+        origin: Origin,
+        query: UpdateQuery,
+    ) -> Result<UpdateStatus, ApiError> {
+        let trusted = self.judge(head, query.allow_downgrade)?;
+        let head = trusted.head().clone();
+        let digest = Digest::of(&head.encode());
+        let current = self.current().as_ref().map(|current| current.head);
+        if let Some(current) = current {
+            return match current == digest {
+                true => Ok(self.status()),
+                false => Err(api_error::another(&self.0.progress.status())),
+            };
+        }
+        if query.dry_run {
+            return self.plan(head, &origin).await;
+        }
+        let pending = Pending::new(origin, query.allow_downgrade, query.no_reboot, &head);
+        let (files, known) = (self.0.pending.clone(), (pending.clone(), head.clone()));
+        let put = aside(move || files.put(&known.0, &known.1)).await?;
+        put.map_err(|error| api_error::record(&error))?;
+        self.go(pending, head)?;
+        Ok(self.status())
+    }
+
+    /// What an update would move; nothing is changed.
+    async fn plan(&self, head: Head, origin: &Origin) -> Result<UpdateStatus, ApiError> {
+        let (disks, running) = self.ready()?.clone();
+        let version = head.manifest().version.clone();
+        let plan = aside(move || {
+            let target = Target::open(head, &disks.root, &disks.verity)?;
+            job::plan(&disks, &running, &target, &Stop::default())
+        });
+        Ok(UpdateStatus {
+            version: Some(version),
+            source: Some(shown(origin).to_owned()),
+            plan: Some(plan.await??),
+            ..UpdateStatus::default()
+        })
+    }
+
+    /// Does what is on record, in the background.
+    fn go(&self, pending: Pending, head: Head) -> Result<(), ApiError> {
+        let (disks, running) = self.ready()?.clone();
+        let version = head.manifest().version.clone();
+        let mut slot = self.current();
+        if slot.is_some() {
+            return Err(api_error::another(&self.0.progress.status()));
+        }
+        let digest = Digest::of(&head.encode());
+        let target = Target::open(head, &disks.root, &disks.verity)?;
+        let current = Current {
+            head: digest,
+            target: Arc::new(target),
+            stop: Stop::default(),
+            http: self.http(),
+        };
+        self.0.progress.begin(&version, shown(&pending.origin));
+        let job = Job {
+            disks,
+            running,
+            origin: pending.origin,
+            http: current.http.clone(),
+            target: Arc::clone(&current.target),
+            stop: current.stop.clone(),
+            progress: self.0.progress.clone(),
+        };
+        *slot = Some(current);
+        let updater = self.clone();
+        tokio::spawn(async move {
+            let ended = aside(move || job.run()).await;
+            updater.ended(ended, pending.no_reboot).await;
+        });
+        Ok(())
+    }
+
+    async fn ended(&self, ended: Result<Result<(), UpdateError>, ApiError>, no_reboot: bool) {
+        let ended = match ended {
+            Ok(ended) => ended.map_err(|error| error.to_string()),
+            Err(error) => Err(error.message),
+        };
+        if let Some(current) = &*self.current() {
+            self.0.progress.moved(current.target.moved());
+        }
+        // First: what is given up must not be begun again. (What was installed would not be.)
+        if let Err(error) = self.0.pending.forget() {
+            tracing::warn!("the update's record cannot be removed: {error}");
+        }
+        *self.current() = None;
+        if let Err(reason) = ended {
+            return self.0.progress.failed(&reason);
+        }
+        self.0.progress.phase(UpdatePhase::Installed);
+        trial::show(&self.0.handle, &self.0.host, &self.0.paths).await;
+        if no_reboot {
+            return;
+        }
+        self.0.progress.phase(UpdatePhase::Rebooting);
+        if let Err(error) = self.0.handle.shutdown(ShutdownMode::Reboot).await {
+            // It goes down already.
+            tracing::warn!("a reboot is refused: {error}");
+        }
+    }
+
+    /// Gives up the update that is under way; what has come of it stays, and is found by the next
+    /// one.
+    ///
+    /// # Errors
+    /// None is under way.
+    pub fn cancel(&self) -> Result<UpdateStatus, ApiError> {
+        match &*self.current() {
+            None => return Err(ApiError::conflict("no update is under way")),
+            Some(current) => {
+                current.stop.stop();
+                current.http.shutdown();
+            }
+        }
+        Ok(self.status())
+    }
+
+    /// Goes back to the other installed version, which is good: the one that runs is given up, and
+    /// the host reboots.
+    ///
+    /// # Errors
+    /// There is none, or it is not whole; an update or a trial is under way.
+    pub async fn roll_back(&self) -> Result<InstalledVersion, ApiError> {
+        let (disks, _) = self.ready()?.clone();
+        if self.current().is_some() {
+            return Err(api_error::another(&self.0.progress.status()));
+        }
+        let whole = move |root: [u8; 32]| {
+            let file = |path: &PathBuf| std::fs::File::open(path);
+            let (data, tree) = (file(&disks.root)?, file(&disks.verity)?);
+            let superblock = Superblock::read(&tree).map_err(std::io::Error::other)?;
+            let mut go_on = |_: u64| std::ops::ControlFlow::Continue(());
+            orlop_verity::check(&data, &tree, &superblock, &root, &mut go_on)
+                .map_err(std::io::Error::other)
+        };
+        trial::roll_back(&self.0.handle, &self.0.host, &self.0.paths, whole).await
+    }
+}
+
+fn shown(origin: &Origin) -> &str {
+    match origin {
+        Origin::Web { source } => source.shown(),
+        Origin::Upload => "upload",
+    }
+}
+
+/// Where this host keeps what an update is made of, or why it has no such places.
+fn disks(host: &Host, paths: &Paths) -> Result<(Disks, Running), String> {
+    let boot = host.boot.as_ref();
+    let boot = boot.ok_or("PID 1 left no report of the boot, so the other slot is not known")?;
+    let other = boot.other.as_ref();
+    let other =
+        other.ok_or("the root's disk has no other slot: expected partitions root-b, verity-b")?;
+    let running_root = running_root().map_err(|error| {
+        format!("the device of the root that runs cannot be found, in /sys/dev/block: {error}")
+    })?;
+    let disks = Disks {
+        running_root,
+        root: PathBuf::from(&other.root),
+        verity: PathBuf::from(&other.verity),
+        esp: host.esp.clone(),
+        records: Records::new(paths.update()),
+    };
+    Ok((disks, host.running(boot)))
+}
+
+/// The device that the root is mounted from: verity checks what is read of it, and it is as long as
+/// the root.
+fn running_root() -> std::io::Result<PathBuf> {
+    let device = rustix::fs::stat("/")?.st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let uevent = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/uevent"))?;
+    let name = uevent
+        .lines()
+        .find_map(|line| line.strip_prefix("DEVNAME="));
+    let name = name.ok_or_else(|| std::io::Error::other("it has no name"))?;
+    Ok(PathBuf::from("/dev").join(name))
+}
+
+/// Does what may wait for disks and servers on a thread of its own.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| ApiError::internal("the work broke off"))
+}

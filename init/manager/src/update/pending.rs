@@ -1,0 +1,157 @@
+//! The update that is under way, on the state partition, so that it goes on after the manager was
+//! killed or the machine was reset: `/var/lib/orlop/update/pending.json`, and beside it the bundle's
+//! head.
+//!
+//! How far it is stands nowhere: what has come lies in its place in the other slot, and is found
+//! there.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use orlop_bundle::{Digest, Head};
+use serde::{Deserialize, Serialize};
+
+use super::fetch::Source;
+use crate::durable::{read_bounded, replace, sync_dir};
+
+/// The format that is written, and the only one that is read: it does not outlive an update.
+const FORMAT: u32 = 1;
+/// Bytes of the larger file.
+const FILE_MAX: usize = 9 << 20;
+/// How often an update is begun: one that takes the manager or the machine with it is not tried
+/// without end.
+pub(super) const BEGUN_MAX: u32 = 8;
+
+/// Where the chunks come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub(super) enum Origin {
+    /// A web server.
+    Web {
+        /// Where on it.
+        source: Source,
+    },
+    /// A client sends them.
+    Upload,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Pending {
+    format: u32,
+    pub(super) origin: Origin,
+    pub(super) allow_downgrade: bool,
+    pub(super) no_reboot: bool,
+    /// How often it was begun.
+    pub(super) begun: u32,
+    /// Of the head.
+    head: Digest,
+}
+
+impl Pending {
+    pub(super) fn new(origin: Origin, allow_downgrade: bool, no_reboot: bool, head: &Head) -> Self {
+        Pending {
+            format: FORMAT,
+            origin,
+            allow_downgrade,
+            no_reboot,
+            begun: 0,
+            head: Digest::of(&head.encode()),
+        }
+    }
+
+    /// The same, begun once more.
+    pub(super) fn once_more(self) -> Self {
+        let begun = self.begun + 1;
+        Pending { begun, ..self }
+    }
+}
+
+/// The files.
+#[derive(Debug, Clone)]
+pub(super) struct PendingFiles(PathBuf);
+
+impl PendingFiles {
+    /// The files in `dir`.
+    pub(super) fn new(dir: PathBuf) -> PendingFiles {
+        PendingFiles(dir)
+    }
+
+    fn request(&self) -> PathBuf {
+        self.0.join("pending.json")
+    }
+
+    fn head(&self) -> PathBuf {
+        self.0.join("pending.head")
+    }
+
+    /// Puts an update on record, lastingly.
+    ///
+    /// # Errors
+    /// The system's; nothing is on record then that was not before.
+    pub(super) fn put(&self, pending: &Pending, head: &Head) -> io::Result<()> {
+        fs::create_dir_all(&self.0)?;
+        replace(&self.head(), &head.encode(), true)?;
+        self.again(pending)
+    }
+
+    /// Puts it on record that an update was begun once more.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn again(&self, pending: &Pending) -> io::Result<()> {
+        let bytes = serde_json::to_vec_pretty(pending)?;
+        replace(&self.request(), &bytes, true)
+    }
+
+    /// The update that is on record, if there is one.
+    ///
+    /// # Errors
+    /// Why it cannot be gone on with, for a person.
+    pub(super) fn get(&self) -> Result<Option<(Pending, Head)>, String> {
+        let path = self.request();
+        let about = |problem: String| format!("{}: {problem}", path.display());
+        let bytes = match read_bounded(&path, FILE_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(about(error.to_string())),
+        };
+        let pending: Pending =
+            serde_json::from_slice(&bytes).map_err(|error| about(error.to_string()))?;
+        if pending.format != FORMAT {
+            let format = pending.format;
+            return Err(about(format!(
+                "it is of format {format}, expected {FORMAT}"
+            )));
+        }
+        let path = self.head();
+        let about = |problem: String| format!("{}: {problem}", path.display());
+        let bytes = read_bounded(&path, FILE_MAX).map_err(|error| about(error.to_string()))?;
+        if Digest::of(&bytes) != pending.head {
+            return Err(about("it is not the one that was asked for".to_owned()));
+        }
+        let head = Head::read(&mut bytes.as_slice()).map_err(|error| about(error.to_string()))?;
+        Ok(Some((pending, head)))
+    }
+
+    /// Takes the update from the record, lastingly.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn forget(&self) -> io::Result<()> {
+        let mut removed = false;
+        for path in [self.request(), self.head()] {
+            match fs::remove_file(&path) {
+                Ok(()) => removed = true,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match removed {
+            true => sync_dir(&self.0),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Going on with an update that the manager before this one, or the boot before this one, had begun.
+
+use std::io;
+use std::time::Duration;
+
+use orlop_slot::trial::{Installed, Outcome, Record, Running};
+
+use super::pending::{BEGUN_MAX, Pending};
+use super::{Updater, aside, shown};
+use crate::installs::{Esp, no_vfat};
+
+/// How long vfat may take to be there, in pauses.
+const VFAT_TRIES: (u32, Duration) = (240, Duration::from_millis(500));
+/// The pause before it is looked again whether the trial is decided.
+const SETTLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether what is on record is to be gone on with.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    GoOn,
+    /// It was installed; what came of it is the trial's.
+    Installed,
+    /// It was begun too often.
+    TooOften,
+}
+
+impl Updater {
+    /// Goes on with what is on record, once no trial is under way. Until then it is shown as an update
+    /// that begins.
+    pub(super) async fn resume(&self) {
+        let files = self.0.pending.clone();
+        let known = match aside(move || files.get()).await {
+            Ok(Ok(None)) | Err(_) => return,
+            Ok(Ok(Some((pending, head)))) => {
+                let version = &head.manifest().version;
+                self.0.progress.begin(version, shown(&pending.origin));
+                Ok((pending, head))
+            }
+            Ok(Err(problem)) => Err(problem),
+        };
+        while !self.0.host.trial.is_settled() {
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+        let outcome = match known {
+            Ok((pending, head)) => self.go_on(pending, head).await,
+            Err(problem) => Err(problem),
+        };
+        // Somebody may have begun another one meanwhile, and that is on record now.
+        if let Err(problem) = outcome
+            && self.current().is_none()
+        {
+            self.0.progress.failed(&problem);
+            let _ = self.0.pending.forget();
+        }
+    }
+
+    async fn go_on(&self, pending: Pending, head: orlop_bundle::Head) -> Result<(), String> {
+        let (disks, running) = self.ready().map_err(|error| error.message)?.clone();
+        let root = head.manifest().verity.root_hash.to_string();
+        let files = self.files(&disks.esp).await?;
+        let record = disks.records.trial().unwrap_or_default();
+        match judge(&root, &running, record.as_ref(), &files, pending.begun) {
+            Verdict::Installed => {
+                self.0.progress.none();
+                let _ = self.0.pending.forget();
+                return Ok(());
+            }
+            Verdict::TooOften => {
+                let begun = pending.begun;
+                return Err(format!(
+                    "it was begun {begun} times and never came to an end"
+                ));
+            }
+            Verdict::GoOn => {}
+        }
+        // The state partition is not what the root is: it is judged again.
+        let trusted = self.judge(head, pending.allow_downgrade);
+        let trusted = trusted.map_err(|error| error.message)?;
+        let pending = pending.once_more();
+        let again = self.0.pending.again(&pending);
+        again.map_err(|error| format!("the update cannot be put on record: {error}"))?;
+        let gone = self.go(pending, trusted.head().clone());
+        gone.map_err(|error| error.message)
+    }
+
+    /// The entries on the boot partition, once the kernel can read it.
+    async fn files(&self, esp: &Esp) -> Result<Vec<Installed>, String> {
+        let mut tries = VFAT_TRIES.0;
+        loop {
+            let esp = esp.clone();
+            let listed = aside(move || esp.list()).await;
+            match listed.unwrap_or_else(|error| Err(io::Error::other(error.message))) {
+                Err(error) if no_vfat(&error) && tries > 0 => {
+                    tries -= 1;
+                    tokio::time::sleep(VFAT_TRIES.1).await;
+                }
+                listed => {
+                    return listed
+                        .map(|listing| listing.files)
+                        .map_err(|error| format!("the boot partition cannot be read: {error}"));
+                }
+            }
+        }
+    }
+}
+
+/// Whether an update to the root `root` is to go on.
+fn judge(
+    root: &str,
+    running: &Running,
+    record: Option<&Record>,
+    files: &[Installed],
+    begun: u32,
+) -> Verdict {
+    let on_record = record.filter(|record| record.root == root);
+    let is_entry = files.iter().any(|file| file.root.as_deref() == Some(root));
+    let installed = match on_record.map(|record| record.outcome) {
+        // Power went before it had its name, unless it has one.
+        Some(Outcome::Trying) => is_entry,
+        Some(Outcome::Blessed | Outcome::Failed) => true,
+        None => false,
+    };
+    match begun {
+        _ if installed || running.root == root => Verdict::Installed,
+        BEGUN_MAX.. => Verdict::TooOften,
+        _ => Verdict::GoOn,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_installed_is_not_begun_again() {
+        let running = |root: &str| Running {
+            entry: None,
+            version: "1".to_owned(),
+            root: root.to_owned(),
+        };
+        let record = |outcome| Record {
+            serial: 2,
+            version: "2".to_owned(),
+            root: "new".to_owned(),
+            outcome,
+        };
+        let files = |name: &str| {
+            vec![Installed {
+                name: name.to_owned(),
+                root: Some("new".to_owned()),
+            }]
+        };
+        let judge = |running: &Running, record: Option<Record>, files: &[Installed], begun| {
+            judge("new", running, record.as_ref(), files, begun)
+        };
+        let old = running("old");
+        let entry = files("orlop_2_2.0+3.efi");
+        let trying = || Some(record(Outcome::Trying));
+        assert_eq!(judge(&old, None, &[], 0), Verdict::GoOn);
+        assert_eq!(judge(&old, trying(), &[], 7), Verdict::GoOn);
+        assert_eq!(judge(&old, trying(), &[], 8), Verdict::TooOften);
+        assert_eq!(judge(&old, trying(), &entry, 0), Verdict::Installed);
+        // Tried and given up by the boot loader, or by itself.
+        let failed = Some(record(Outcome::Failed));
+        assert_eq!(judge(&old, failed, &[], 0), Verdict::Installed);
+        assert_eq!(judge(&running("new"), None, &[], 0), Verdict::Installed);
+        // An entry of the same version from before, which this update replaces.
+        assert_eq!(judge(&old, None, &entry, 0), Verdict::GoOn);
+    }
+}
