@@ -152,14 +152,55 @@ pub fn disk_with(host: &Path, output: &Path, binaries: &Path) -> Result<()> {
     run(&mut image_command(host, output, binaries))
 }
 
-/// [`disk`], and what the builder says of it: a JSON document.
+/// [`disk_with`], and beside it the update bundle, signed with the key in the file `key`.
 ///
 /// # Errors
 ///
 /// As there.
-pub fn disk_report(host: &Path, output: &Path) -> Result<String> {
+pub fn disk_and_bundle(host: &Path, output: &Path, binaries: &Path, key: &Path) -> Result<()> {
+    make_parent(output)?;
+    run(image_command(host, output, binaries).arg("--sign").arg(key))
+}
+
+/// Makes a key that signs update bundles, and gives the public one as a host TOML takes it.
+///
+/// # Errors
+///
+/// When `orlop-image keygen` fails.
+pub fn update_key(file: &Path) -> Result<String> {
+    let mut keygen = Command::new(binary("orlop-image"));
+    keygen.arg("keygen").arg(file);
+    let made = keygen.output().context("cannot run orlop-image")?;
+    if !made.status.success() {
+        let said = String::from_utf8_lossy(&made.stderr);
+        bail!("{} ended with {}: {said}", words(&keygen), made.status);
+    }
+    Ok(String::from_utf8(made.stdout)?.trim().to_owned())
+}
+
+/// Publishes the update bundle `bundle` in `folder`.
+///
+/// # Errors
+///
+/// When `orlop-image publish` fails.
+pub fn publish(bundle: &Path, folder: &Path) -> Result<()> {
+    let mut publish = Command::new(binary("orlop-image"));
+    publish.stdout(Stdio::null());
+    run(publish.arg("publish").arg(bundle).arg(folder))
+}
+
+/// [`disk`], with a bundle as [`disk_and_bundle`] makes it if there is a `key`; gives
+/// what the builder says of it: a JSON document.
+///
+/// # Errors
+///
+/// As there.
+pub fn disk_report(host: &Path, output: &Path, key: Option<&Path>) -> Result<String> {
     make_parent(output)?;
     let mut image = image_command(host, output, &paths::binaries());
+    if let Some(key) = key {
+        image.arg("--sign").arg(key);
+    }
     let built = image
         .arg("--json")
         .stderr(Stdio::inherit())

@@ -45,6 +45,10 @@ impl Machine {
         let console = Console::new(config.console_file());
         console.clear()?;
         let messages = std::fs::File::create(config.messages_file())?;
+        if let Some(log) = &config.log_writes {
+            // QEMU does not make it.
+            std::fs::File::create(log)?;
+        }
         let mut qemu = if config.lives_on {
             on_its_own()
         } else {

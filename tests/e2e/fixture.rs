@@ -96,38 +96,56 @@ pub(crate) fn host_image_of(
     containers: &[(&str, &Path)],
     binaries: &Path,
 ) -> Result<PathBuf> {
-    let busybox = busybox()?;
-    let authority = pki()?.join("ca.crt");
+    // Before the lock of `once` is taken.
+    let containers = with_busybox(containers)?;
     once(&format!("{name}.img"), |path| {
-        let place = folder("shared")?.join(name);
-        std::fs::create_dir_all(&place)?;
-        let mut files = Vec::new();
-        for (unit, text) in units {
-            let file = place.join(format!("{unit}.toml"));
-            std::fs::write(&file, text)?;
-            files.push(format!("{file:?}"));
-        }
-        let mut baked = vec![("localhost/busybox:1", busybox.as_path())];
-        baked.extend(containers);
-        let baked: Vec<String> = baked
-            .iter()
-            .map(|(reference, source)| {
-                format!("{{ source = {source:?}, reference = {reference:?} }}")
-            })
-            .collect();
-        let host = place.join("host.toml");
-        std::fs::write(
-            &host,
-            format!(
-                "name = {called:?}\nversion = {version:?}\n\n[image]\nunits = [{}]\n\
-                 containers = [{}]\n\n[api]\nlisten = \"0.0.0.0:7470\"\n\
-                 client-ca = {authority:?}\n\n{extra}",
-                files.join(", "),
-                baked.join(", "),
-            ),
-        )?;
+        let host = host_toml(name, (called, version), extra, units, &containers)?;
         build::disk_with(&host, path, binaries)
     })
+}
+
+/// The containers that are baked in: busybox, and `more`.
+pub(crate) fn with_busybox(more: &[(&str, &Path)]) -> Result<Vec<(String, PathBuf)>> {
+    let own = |(reference, source): &(&str, &Path)| ((*reference).to_owned(), source.to_path_buf());
+    let mut all = vec![("localhost/busybox:1".to_owned(), busybox()?)];
+    all.extend(more.iter().map(own));
+    Ok(all)
+}
+
+/// Writes the host TOML of an image, and its unit files, into a folder called
+/// `name`.
+pub(crate) fn host_toml(
+    name: &str,
+    (called, version): (&str, &str),
+    extra: &str,
+    units: &[(&str, &str)],
+    containers: &[(String, PathBuf)],
+) -> Result<PathBuf> {
+    let authority = pki()?.join("ca.crt");
+    let place = folder("shared")?.join(name);
+    std::fs::create_dir_all(&place)?;
+    let mut files = Vec::new();
+    for (unit, text) in units {
+        let file = place.join(format!("{unit}.toml"));
+        std::fs::write(&file, text)?;
+        files.push(format!("{file:?}"));
+    }
+    let baked: Vec<String> = containers
+        .iter()
+        .map(|(reference, source)| format!("{{ source = {source:?}, reference = {reference:?} }}"))
+        .collect();
+    let host = place.join("host.toml");
+    std::fs::write(
+        &host,
+        format!(
+            "name = {called:?}\nversion = {version:?}\n\n[image]\nunits = [{}]\n\
+             containers = [{}]\n\n[api]\nlisten = \"0.0.0.0:7470\"\n\
+             client-ca = {authority:?}\n\n{extra}",
+            files.join(", "),
+            baked.join(", "),
+        ),
+    )?;
+    Ok(host)
 }
 
 /// A story's own copy of `image`'s disk, larger than that as a machine's is,

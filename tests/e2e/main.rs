@@ -5,6 +5,7 @@ mod esp_files;
 mod fixture;
 mod neighbour;
 mod odd_image;
+mod releases;
 mod state_files;
 mod stories;
 mod terminal;

@@ -65,6 +65,10 @@ pub struct Config {
     /// Whether writes to the disk are dropped when QEMU leaves (never for a test
     /// of what lasts: QEMU then ignores the guest's flushes).
     pub snapshot: bool,
+    /// A file that gets every write and flush that the guest makes to its disk,
+    /// in the form of the kernel's dm-log-writes; emptied when the guest starts,
+    /// and whole once QEMU has left by itself.
+    pub log_writes: Option<PathBuf>,
     /// Whether QEMU leaves when the guest resets, so that a test sees it.
     pub stop_on_reset: bool,
     /// Whether QEMU goes on when the process that started it ends or is
@@ -87,6 +91,7 @@ impl Config {
             segment: None,
             extra: Vec::new(),
             snapshot: false,
+            log_writes: None,
             stop_on_reset: false,
             lives_on: false,
         }
@@ -117,19 +122,22 @@ impl Config {
             "-qmp",
             format!("unix:{},server=on,wait=off", self.qmp_socket().display()),
         );
-        add(
-            "-drive",
-            format!(
-                "if=none,id=disk,format=raw,file={}{}",
-                self.disk.display(),
-                if self.snapshot { ",snapshot=on" } else { "" }
-            ),
-        );
+        for (name, value) in self.disk_words() {
+            add(name, value);
+        }
         let boot_order = match self.firmware {
             Firmware::Uefi => ",bootindex=0",
             Firmware::Direct(_) => "",
         };
-        add("-device", format!("virtio-blk-pci,drive=disk{boot_order}"));
+        // What is recorded has to be all that is written, as it is written.
+        let plain = match self.log_writes {
+            Some(_) => ",write-cache=on,discard=off,write-zeroes=off",
+            None => "",
+        };
+        add(
+            "-device",
+            format!("virtio-blk-pci,drive=disk{plain}{boot_order}"),
+        );
         add("-device", "virtio-rng-pci".into());
         match &self.firmware {
             Firmware::Uefi => {
@@ -158,6 +166,27 @@ impl Config {
         }
         all.extend(self.extra.iter().cloned());
         Ok(all)
+    }
+
+    /// What makes the drive `disk`.
+    fn disk_words(&self) -> Vec<(&'static str, String)> {
+        let disk = self.disk.display();
+        let Some(log) = &self.log_writes else {
+            let snapshot = if self.snapshot { ",snapshot=on" } else { "" };
+            let words = format!("if=none,id=disk,format=raw,file={disk}{snapshot}");
+            return vec![("-drive", words)];
+        };
+        // Flushes are recorded; that they reach this machine's disk does not matter, and waiting
+        // for them would let later writes overtake them in the record.
+        let nodes = [
+            format!("driver=file,node-name=disk-file,filename={disk},cache.no-flush=on"),
+            "driver=raw,node-name=disk-raw,file=disk-file,cache.no-flush=on".to_owned(),
+            format!("driver=file,node-name=log-file,filename={}", log.display()),
+            "driver=blklogwrites,node-name=disk,file=disk-raw,log=log-file,log-sector-size=512,\
+             log-super-update-interval=1"
+                .to_owned(),
+        ];
+        nodes.map(|node| ("-blockdev", node)).into()
     }
 
     fn network(&self) -> Vec<String> {

@@ -13,6 +13,7 @@ mod lifecycle;
 mod limits;
 mod network;
 mod power;
+mod power_cuts;
 mod probe;
 mod real_software;
 mod signed_host;
@@ -20,6 +21,7 @@ mod state_repair;
 mod terminal;
 mod trials;
 mod unit_directory;
+mod updates;
 mod watchdogs;
 
 /// A story: ends well or says what went wrong.
@@ -30,6 +32,18 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     (
         "manager_killed_a_hundred_times_loses_nothing",
         crash_only::hundred_kills,
+    ),
+    (
+        "power_may_go_at_any_write_of_an_update",
+        power_cuts::every_write,
+    ),
+    (
+        "an_update_by_file_is_kept_and_rolled_back_with_its_data",
+        updates::there_and_back,
+    ),
+    (
+        "an_update_goes_on_after_power_went_and_fetches_little_again",
+        updates::power_cut_while_fetching,
     ),
     ("a_probe_guest_tells_what_runs_here", probe::guest_that_runs),
     (

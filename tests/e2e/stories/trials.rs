@@ -64,7 +64,7 @@ fn versions(guest: &Guest) -> Result<Vec<InstalledVersion>> {
 }
 
 /// Waits until the install that runs is `serial`, and found good.
-fn wait_good(guest: &Guest, serial: u64) -> Result<HostStatus> {
+pub(crate) fn wait_good(guest: &Guest, serial: u64) -> Result<HostStatus> {
     fixture::wait(&format!("installation {serial} to be good"), || {
         // It may be about to reboot.
         let Ok(versions) = versions(guest) else {

@@ -1,0 +1,251 @@
+//! Power that goes at any write of an update, of its blessing and of a rollback.
+//!
+//! One real guest does all three while QEMU records what it writes. `orlop-crash`
+//! makes the disk as it would be had power gone at any moment of that, and says
+//! what boots of it; a few of these disks are booted for real.
+//!
+//! `cargo vm crash` sets how many states and boots there are.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use orlop_control::types::{InstalledVersion, VersionState};
+use orlop_crash::{
+    Checker, Disk, Known, Report, State, Trace, Verdict, Version, View, Which, log, run, states,
+    versions,
+};
+use orlop_qemu::machine::{Config, copy_disk};
+use orlop_slot::{Partition, Slot};
+
+use super::trials::wait_good;
+use super::updates;
+use crate::esp_files;
+use crate::fixture::{self, PATIENCE};
+
+/// States that are not a prefix of the writes, unless [`STATES`] says otherwise.
+const RANDOM: usize = 2000;
+/// Where the number of random states is.
+const STATES: &str = "ORLOP_CRASH_STATES";
+/// And as many of a trace that is wrong, of which most states are.
+const WRONG: usize = 500;
+/// Disks that are booted, unless [`BOOTS`] says otherwise.
+const REAL: usize = 5;
+/// Where the number of boots is.
+const BOOTS: &str = "ORLOP_CRASH_BOOTS";
+/// Where another seed than this is.
+const SEED: (&str, u64) = ("ORLOP_CRASH_SEED", 1);
+
+fn number<T: std::str::FromStr>(variable: &str, otherwise: T) -> Result<T> {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .map_err(|_| anyhow::anyhow!("{variable}={text}: expected a number")),
+        Err(_) => Ok(otherwise),
+    }
+}
+
+/// Every state that power could leave boots the old version or the new one, whole.
+pub(crate) fn every_write() -> Result<()> {
+    let recorded = record()?;
+    let disk = Disk::open(&recorded.before)?;
+    let trace = log::read(&recorded.log)?;
+    let (seed, random) = (number(SEED.0, SEED.1)?, number(STATES, RANDOM)?);
+    let report = run(&trace, &disk, &recorded.known, seed, random)?;
+    eprintln!("power cuts, seed {seed}: {report}");
+    ensure!(report.broken == 0, "some do not boot: {report}");
+    ensure!(
+        report.dangling == 0,
+        "some have an entry that leads nowhere: {report}"
+    );
+    ensure!(
+        report.states >= random && report.old > 0 && report.new > 0 && report.new_uncounted > 0,
+        "the trace is not that of an update, a blessing and a rollback: {report}"
+    );
+    finds_what_is_wrong(&trace, &disk, &recorded.known, seed)?;
+    boots_for_real(&recorded, &trace, &disk, seed)
+}
+
+/// What was recorded.
+struct Recorded {
+    before: PathBuf,
+    log: PathBuf,
+    known: Known,
+    config: Config,
+}
+
+/// Has a guest update, keep the new version, and go back, and records its writes.
+fn record() -> Result<Recorded> {
+    let new = updates::good()?;
+    let mut config = updates::disk("power-cuts")?;
+    // Another one is in slot B, and has to give way.
+    let other = updates::between()?;
+    esp_files::install(&other.image, &config.disk, "orlop_2_1.5.0+0-1.efi")?;
+    // The first boot, which grows the disk and makes the host's key, is not of this story.
+    let mut guest = fixture::boot(config.clone())?;
+    wait_good(&guest, 1)?;
+    guest.power_off(PATIENCE)?;
+    let before = config.folder.join("before.img");
+    copy_disk(&config.disk, &before)?;
+    let log = config.folder.join("writes.log");
+    config.log_writes = Some(log.clone());
+    let mut guest = fixture::boot(config.clone())?;
+    wait_good(&guest, 1)?;
+    let bundle = new.bundle.display().to_string();
+    guest.operator().run(&["update", &bundle])?;
+    guest.operator().run(&["rollback"])?;
+    guest.power_off(PATIENCE)?;
+    config.log_writes = None;
+    Ok(Recorded {
+        before,
+        log,
+        known: Known {
+            old: version_of(&updates::old()?.image)?,
+            new: version_of(&new.image)?,
+        },
+        config,
+    })
+}
+
+/// The version on the disk as a factory would write it.
+fn version_of(image: &Path) -> Result<Version> {
+    let disk = Disk::open(image)?;
+    let nothing = Trace::new(Vec::new(), std::sync::Arc::new(std::fs::File::open(image)?));
+    let found = versions(&View::new(&disk, &nothing))?;
+    let (_, version) = found
+        .into_iter()
+        .next()
+        .context("an image without a version")?;
+    Ok(version)
+}
+
+/// What the trace is made of.
+struct Steps {
+    /// What makes the version give way that was in slot B.
+    removal: Range<usize>,
+    /// What fills slot B.
+    filling: Range<usize>,
+    /// From there to the write that makes it bootable.
+    naming: Range<usize>,
+}
+
+impl Steps {
+    fn of(trace: &Trace, disk: &Disk, known: &Known) -> Result<Steps> {
+        let touching = |partition| trace.touching(&disk.partition(partition));
+        let slot = touching(Partition::Root(Slot::B));
+        let first = *slot.first().context("nothing was written to slot B")?;
+        let tree = touching(Partition::Verity(Slot::B));
+        let last = *tree.last().context("no hash tree was written to slot B")?;
+        let esp = touching(Partition::Esp);
+        let removal = *esp
+            .iter()
+            .find(|event| **event < first)
+            .context("nothing was removed from the boot partition")?;
+        let mut view = View::new(disk, trace);
+        let mut checker = Checker::new(&view, known.clone())?;
+        let bootable = esp.iter().filter(|event| **event > last).find(|event| {
+            view.enter(State::Prefix {
+                events: **event + 1,
+            });
+            let boots = checker.check(&view);
+            matches!(
+                boots,
+                Verdict::Boots {
+                    version: Which::New,
+                    ..
+                }
+            )
+        });
+        let bootable = bootable.context("the new version never boots")?;
+        Ok(Steps {
+            removal: removal..first,
+            filling: first..last + 1,
+            naming: last + 1..bootable + 1,
+        })
+    }
+}
+
+/// The same trace in an order that would be wrong is found to be so.
+fn finds_what_is_wrong(trace: &Trace, disk: &Disk, known: &Known, seed: u64) -> Result<()> {
+    let steps = Steps::of(trace, disk, known)?;
+    let (removal, filling, naming) = (steps.removal, steps.filling, steps.naming);
+    let all = trace.events().len();
+    let without = |from, to| Some(trace.without_any_flush_between(from, to));
+    let swapped = |a: &Range<usize>, b: &Range<usize>| trace.swapped(a.clone(), b.clone());
+    let broken: fn(&Report) -> bool = |report| report.broken > 0;
+    let astray: fn(&Report) -> bool = |report| report.broken + report.dangling > 0;
+    let cases = [
+        ("no flush at all", without(0, all), broken),
+        (
+            "no flush between the slot and its name",
+            without(filling.start, naming.end),
+            broken,
+        ),
+        (
+            "the name before the slot",
+            swapped(&filling, &naming),
+            broken,
+        ),
+        (
+            "no flush between the removal and the slot",
+            without(removal.start, filling.end),
+            astray,
+        ),
+        (
+            "the slot before the removal",
+            swapped(&removal, &filling),
+            astray,
+        ),
+    ];
+    for (what, trace, is_found) in cases {
+        let trace = trace.with_context(|| format!("{what}: the steps overlap"))?;
+        let report = run(&trace, disk, known, seed, WRONG)?;
+        ensure!(is_found(&report), "{what}, and nothing is wrong: {report}");
+    }
+    Ok(())
+}
+
+/// A sample of the disks boots under the real firmware, boot loader and kernel, with its
+/// containers healthy and nobody to help.
+fn boots_for_real(recorded: &Recorded, trace: &Trace, disk: &Disk, seed: u64) -> Result<()> {
+    let boots = number(BOOTS, REAL)?;
+    let all: Vec<State> = states(trace, &disk.partition(Partition::Esp), seed, boots * 8).collect();
+    let steps = Steps::of(trace, disk, &recorded.known)?;
+    // From where things get interesting, and as far apart as can be.
+    let events = |state: &State| match state {
+        State::Prefix { events } | State::Torn { events, .. } | State::Subset { events, .. } => {
+            *events
+        }
+    };
+    let mut chosen: Vec<State> = all;
+    chosen.retain(|state| events(state) >= steps.removal.start);
+    let every = (chosen.len() / boots.max(1)).max(1);
+    let mut view = View::new(disk, trace);
+    for state in chosen.into_iter().step_by(every).take(boots) {
+        view.enter(state);
+        let mut config = recorded.config.clone();
+        config.disk = config.folder.join("state.img");
+        view.write_to(&config.disk)?;
+        boots_well(config).with_context(|| format!("the disk of {state}, seed {seed:x}"))?;
+        eprintln!("power cuts: {state} booted");
+    }
+    Ok(())
+}
+
+fn boots_well(config: Config) -> Result<()> {
+    let mut guest = fixture::boot(config)?;
+    fixture::wait("a version that is good", || {
+        let Ok(versions) = guest
+            .operator()
+            .json::<Vec<InstalledVersion>>(&["versions"])
+        else {
+            return Ok(false);
+        };
+        let good = |v: &InstalledVersion| v.running && v.state == VersionState::Good;
+        Ok(versions.iter().any(good))
+    })?;
+    guest.wait_units("a healthy web", PATIENCE, |units| {
+        units.iter().any(|unit| fixture::is_healthy(unit, "web"))
+    })?;
+    guest.machine().cut_power()
+}
