@@ -82,7 +82,13 @@ const MANAGER: &[&str] = &[
 ];
 
 /// What nobody waits for.
-const REST: &[&str] = &["vfat", "nft_redir", "nft_reject", "nft_reject_inet"];
+const REST: &[&str] = &[
+    "efi_pstore",
+    "vfat",
+    "nft_redir",
+    "nft_reject",
+    "nft_reject_inet",
+];
 
 /// Whether the kernel in this package is for virtual machines alone.
 pub(crate) fn is_virtual(package: &str) -> bool {

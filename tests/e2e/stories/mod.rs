@@ -155,6 +155,10 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         trials::nowhere_to_go,
     ),
     (
+        "a_kernel_that_panics_on_trial_leaves_its_last_words",
+        trials::panicked,
+    ),
+    (
         "a_trial_goes_on_when_its_manager_is_killed",
         trials::manager_killed,
     ),

@@ -29,6 +29,9 @@ const FAILS: &str = "[update]\nsettle = \"3s\"\ndeadline = \"20s\"\n";
 const LATER: &str = "[update]\nsettle = \"15s\"\n\
     [kernel]\ncommand-line = \"chaos=kill-manager\"\n";
 
+/// The same, with another harm.
+const PANICS: &str = "[update]\nsettle = \"15s\"\n[kernel]\ncommand-line = \"chaos=panic\"\n";
+
 const OLD: &str = "orlop_1_1.0.0.efi";
 const NEW: &str = "orlop_2_2.0.0.efi";
 /// The new one after a start.
@@ -233,5 +236,46 @@ pub(crate) fn manager_killed() -> Result<()> {
     guest.power_off(PATIENCE)?;
     let names = esp_files::names(&config.disk, ENTRIES)?;
     ensure!(names == [OLD, NEW], "{names:?}");
+    Ok(())
+}
+
+/// A kernel that panics on trial: the old version comes up, and tells its last words, which the
+/// firmware has kept.
+pub(crate) fn panicked() -> Result<()> {
+    let new = image(
+        "trial-panics",
+        "2.0.0",
+        PANICS,
+        WELL,
+        &tormented_binaries()?,
+    )?;
+    let old = image("trial-old", "1.0.0", PASSES, WELL, &paths::binaries())?;
+    let mut config = fixture::disk_of(&old, "trial-panicked")?;
+    config.firmware = Firmware::Uefi;
+    esp_files::install(&new, &config.disk, "orlop_2_2.0.0+1.efi")?;
+    let mut guest = fixture::boot(config.clone())?;
+    fixture::wait("the trial", || {
+        Ok(guest.operator().status()?.trial.is_some())
+    })?;
+    // Not answered: the machine is gone.
+    let applied = fixture::try_apply(&guest, &[("now", WELL.as_bytes())]);
+    drop(applied);
+    wait_good(&guest, 1)?;
+    fixture::wait_output(
+        &guest,
+        &["status"],
+        "its kernel panicked: sysrq triggered crash",
+    )?;
+    let told = guest.operator().run(&["status"])?;
+    for wanted in [
+        "version 2.0.0 (installation 2) failed its trial: it was started once",
+        "Last lines of the kernel on 2.0.0:\n",
+        "  Kernel panic - not syncing: sysrq triggered crash\n",
+    ] {
+        ensure!(told.contains(wanted), "no {wanted:?}: {told}");
+    }
+    guest.power_off(PATIENCE)?;
+    let names = esp_files::names(&config.disk, ENTRIES)?;
+    ensure!(names == [OLD, "orlop_2_2.0.0+0-1.efi"], "{names:?}");
     Ok(())
 }

@@ -10,6 +10,8 @@
 //! A missing or broken ESP stops nothing: it is a warning in the host's status.
 
 mod back;
+mod given_up;
+mod panic;
 mod report;
 mod shown;
 
@@ -55,11 +57,13 @@ pub async fn run(handle: Handle, host: Host, paths: &Paths) {
     if handle.watched().await.is_err() {
         return;
     }
-    match Case::new(&handle, &host, paths) {
-        Some(case) => case.see_through().await,
-        None => host.trial.list_none(NO_REPORT),
-    }
+    let Some(case) = Case::new(&handle, &host, paths) else {
+        host.trial.list_none(NO_REPORT);
+        return host.trial.settle();
+    };
+    let given_up = case.see_through().await;
     host.trial.settle();
+    case.tell_panic(given_up).await;
 }
 
 /// Tells anew what is installed, after that has changed.
@@ -105,7 +109,8 @@ impl Case {
         })
     }
 
-    async fn see_through(&self) {
+    /// Judges the boot, and tells of a newer install that never came up.
+    async fn see_through(&self) -> Option<FailedUpdate> {
         let record = self.records.trial().unwrap_or_else(|problem| {
             self.shown
                 .warn(format!("{problem}; the entries' names are believed"));
@@ -113,18 +118,19 @@ impl Case {
         });
         let installed = self.look(record.as_ref()).await;
         match trial::standing(&self.running, &installed, record.as_ref()) {
-            Standing::Good => self.find_given_up(&installed),
+            Standing::Good => return self.find_given_up(&installed),
             Standing::Trial { serial } => self.judge(serial, &installed).await,
             Standing::Blessed { serial } => {
                 let steps = after_passing(serial, &self.running, &installed);
                 self.take(serial, steps, None).await;
-                self.find_given_up(&installed);
+                return self.find_given_up(&installed);
             }
             Standing::Failed { serial } => {
                 let steps = after_failing(serial, &self.running, &installed);
                 self.take(serial, steps, None).await;
             }
         }
+        None
     }
 
     /// Reads the entries, and shows them. None when they cannot be read.
@@ -284,6 +290,10 @@ impl Case {
             outcome: TrialOutcome::Failed,
             reason: Some(report.reason.clone()),
         });
+        self.keep_report(report);
+    }
+
+    fn keep_report(&self, report: &FailedUpdate) {
         // Known to this manager in any case.
         self.shown.set_failed(Some(report.clone()));
         if let Err(error) = self.records.put_failed(report) {
@@ -355,31 +365,5 @@ impl Case {
             "version {version} (installation {serial}) failed its trial and runs on, as there is no \
              other good one to go back to"
         ));
-    }
-
-    /// A newer install that was started as often as it might be, and never decided: it crashed or
-    /// hung each time.
-    fn find_given_up(&self, installed: &[Installed]) {
-        let Some(serial) = self.running.serial(None) else {
-            return;
-        };
-        let Some(entry) = trial::given_up(serial, installed) else {
-            return;
-        };
-        let known = self.shown.failed();
-        if known.is_some_and(|failed| failed.serial >= u64::from(entry.serial)) {
-            return;
-        }
-        let starts = entry.tries.map_or(0, |tries| tries.done);
-        self.put_report(Some(&FailedUpdate {
-            version: entry.version,
-            serial: entry.serial.into(),
-            reason: format!(
-                "it was started {starts} times and never found good, as when it crashes or hangs"
-            ),
-            at: jiff::Timestamp::now(),
-            boot_id: self.boot.boot_id.clone(),
-            units: Vec::new(),
-        }));
     }
 }
