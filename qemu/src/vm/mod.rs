@@ -1,6 +1,7 @@
 //! The `cargo vm` command, one module a subcommand.
 
 mod bench;
+mod crash;
 mod down;
 mod files;
 mod host;
@@ -27,6 +28,8 @@ enum Action {
     Down,
     /// Measure boot times, memory, sizes and rebuilds
     Bench(bench::Options),
+    /// Cut power at each write of an update, for longer than the tests do
+    Crash(crash::Options),
     /// Run all tests: format, clippy, unit, property, tidy, end to end under QEMU
     Test(test::Options),
 }
@@ -41,6 +44,7 @@ pub fn run() -> Result<()> {
         Action::Up(options) => up::run(&options),
         Action::Down => down::run(),
         Action::Bench(options) => bench::run(&options),
+        Action::Crash(options) => crash::run(&options),
         Action::Test(options) => test::run(&options),
     }
 }

@@ -57,9 +57,15 @@ pub(super) fn run(options: &Options) -> Result<()> {
 
 /// The end-to-end tests that `options` name.
 fn stories(options: &Options) -> Command {
+    let mut tests = end_to_end();
+    tests.args(&options.filter);
+    tests
+}
+
+/// The end-to-end tests; what is added are words for their runner.
+pub(super) fn end_to_end() -> Command {
     let mut tests = cargo();
     tests.args(["test", "--package", "orlop-tests", "--test", "e2e", "--"]);
-    tests.args(&options.filter);
     tests
 }
 
