@@ -30,6 +30,9 @@ use crate::{efi, esp, gpt, host_pair, initramfs, rootfs, state, uki};
 /// Smallest root partition unless the host TOML says otherwise, and the step
 /// of larger ones: the sizes can never be changed on a disk that is in use.
 const ROOT_MIN: u64 = 128 << 20;
+/// Room for a kernel image, which an update puts behind the root until it is
+/// checked: more than any has.
+const KERNEL_ROOM: u64 = 64 << 20;
 const ROOT_STEP: u64 = 64 << 20;
 
 /// The program of ours that the firmware starts.
@@ -278,17 +281,20 @@ impl Job<'_> {
         let disk = &self.inputs.host.value.disk;
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let root = match disk.root {
-            Some(size) if size.0 < root_size => {
+            Some(size) if size.0 < root_size + self.image_size() => {
                 let message = format!(
-                    "the root needs {} MiB, which is more than this",
-                    mib(root_size)
+                    "the root and, while it is updated, the kernel image need {} MiB, which is more \
+                     than this",
+                    mib(root_size + self.image_size())
                 );
                 let help = "leave room for later versions too, or leave it out".to_owned();
                 return Err(self.inputs.error("disk.root", message, Some(help)));
             }
             Some(size) => size.0,
             // Twice what is there: an update has to fit into the same slot.
-            None => (root_size * 2).next_multiple_of(ROOT_STEP).max(ROOT_MIN),
+            None => (root_size * 2 + KERNEL_ROOM)
+                .next_multiple_of(ROOT_STEP)
+                .max(ROOT_MIN),
         };
         let verity = orlop_verity::size(root / orlop_verity::BLOCK);
         let sizes = BTreeMap::from([
@@ -309,6 +315,14 @@ impl Job<'_> {
             return Err(self.inputs.error("disk.size", message, None));
         }
         Ok(layout)
+    }
+
+    /// Bytes of the unified kernel image, and some more: what is in it is known
+    /// before the root's hash is.
+    fn image_size(&self) -> u64 {
+        let parts = [&self.debian.stub, &self.debian.kernel];
+        let parts: usize = parts.iter().map(|part| part.len()).sum();
+        (parts + self.initrd.len()) as u64 + (1 << 20)
     }
 
     fn superblock(&self, root_size: u64) -> Superblock {
