@@ -44,6 +44,11 @@ impl Trusted {
         &self.head
     }
 
+    /// The head, without who stands for it.
+    pub fn into_head(self) -> Head {
+        self.head
+    }
+
     /// The trusted keys that signed it; at least one.
     pub fn signers(&self) -> &[UpdateKey] {
         &self.signers

@@ -10,7 +10,7 @@ use orlop_slot::trial::Running;
 use orlop_unit::{ClientCa, Host as HostToml, MAX_FILE_BYTES};
 
 use crate::durable::read_bounded;
-use crate::installs::Esp;
+use crate::installs::{Before, Esp};
 use crate::net::Network;
 use crate::paths::Paths;
 use crate::trial::{self, Trial};
@@ -55,17 +55,25 @@ impl Host {
                 fallback()?
             }
         };
-        let config = match read_toml(&overlay, |file, bytes| config.overlay(file, bytes)) {
-            Ok(Some(overlaid)) => overlaid,
-            Ok(None) => config,
-            Err(problem) => {
-                warnings.push(format!("{problem}; the image's own settings are used"));
-                config
-            }
-        };
         let boot = read_bounded(&paths.boot_report(), 1 << 20)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<BootReport>(&bytes).ok());
+        let laid_over = |path: &Path| read_toml(path, |file, bytes| config.overlay(file, bytes));
+        let config = match laid_over(&overlay) {
+            Ok(Some(overlaid)) => overlaid,
+            Ok(None) => config,
+            Err(problem) => {
+                let root = boot.as_ref().map_or("", |boot| &boot.root_hash);
+                let before = Before::new(&paths.update()).host_toml(root);
+                let before = before.and_then(|path| laid_over(&path).ok().flatten());
+                let used = match before {
+                    Some(_) => "what it was before the last update is used",
+                    None => "the image's own settings are used",
+                };
+                warnings.push(format!("{problem}; {used}"));
+                before.unwrap_or(config)
+            }
+        };
         let line = |path: &Path| {
             let text = std::fs::read_to_string(path).unwrap_or_default();
             text.trim().to_owned()

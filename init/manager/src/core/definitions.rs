@@ -131,7 +131,8 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn declared(path: &Path) -> Declared {
+/// What one file declares.
+pub fn declared(path: &Path) -> Declared {
     let bad = |diagnostics| Declared::Bad(path.to_owned(), diagnostics);
     match read_bounded(path, MAX_FILE_BYTES) {
         Ok(bytes) => match Definition::parse(path, &bytes) {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
-use super::definitions::{self, Declared, Definition};
+use super::definitions::{self, Declarations, Declared, Definition};
 use super::entry::Entry;
 use super::fileless::Fileless;
 use super::owner::{Owner, now_ms};
 use super::state::Event;
+use crate::installs::Before;
 
 impl Owner {
     /// Reads the unit directories again and has the units follow.
@@ -30,6 +31,7 @@ impl Owner {
             }
         }
         let mut declared = found.units;
+        self.go_by_those_before(&declared);
         // Those that require a unit keep it for as long as its file may be back.
         let awaited: Vec<String> = self.names_where(|_, entry| entry.awaited());
         for name in &awaited {
@@ -52,6 +54,34 @@ impl Owner {
         declared.retain(|name, _| !awaited.contains(name));
         for (name, declared) in declared {
             self.declare(&name, declared);
+        }
+    }
+
+    /// After another version was given up: units whose files this one rejects are
+    /// first what they were when it last ran; the files change nothing then, as
+    /// any that is rejected.
+    fn go_by_those_before(&mut self, declared: &Declarations) {
+        let Some(boot) = &self.host.boot else { return };
+        let (root, before) = (
+            boot.root_hash.clone(),
+            Before::new(&self.tools.paths.update()),
+        );
+        let rejected = |(name, declared): &(&String, &Declared)| {
+            matches!(declared, Declared::Bad(..)) && !self.units.contains_key(*name)
+        };
+        let rejected: Vec<String> = declared
+            .iter()
+            .filter(rejected)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in rejected {
+            let kept = before.unit(&root, &name);
+            if let Some(kept @ Declared::Good(_)) = kept.map(|path| definitions::declared(&path)) {
+                tracing::warn!(
+                    "unit {name}: its file is rejected; it is run as it was before the last update"
+                );
+                self.declare(&name, kept);
+            }
         }
     }
 

@@ -3,11 +3,13 @@
 //!
 //! What is written when, and why in that order, is `orlop_slot`'s; here is what reads and writes.
 
+mod before;
 mod esp;
 mod record;
 pub(crate) mod uki;
 mod volume;
 
+pub use before::Before;
 pub use esp::Esp;
-pub(crate) use esp::no_vfat;
+pub(crate) use esp::{Listing, no_vfat};
 pub(crate) use record::Records;

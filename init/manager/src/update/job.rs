@@ -23,7 +23,7 @@ use super::stop::Stop;
 use super::survey::{Sources, Survey, survey};
 use super::target::Target;
 use crate::installs::uki::{Piece, root_hash, root_hash_of};
-use crate::installs::{Esp, Records};
+use crate::installs::{Before, Esp, Listing, Records};
 
 /// When a client has sent nothing for so many minutes its update is given up.
 const IDLE_MINUTES: u64 = 30;
@@ -43,6 +43,9 @@ pub(super) struct Disks {
     pub(super) verity: PathBuf,
     pub(super) esp: Esp,
     pub(super) records: Records,
+    pub(super) before: Before,
+    /// The units and the configuration.
+    pub(super) etc: PathBuf,
 }
 
 /// What is to be done.
@@ -115,7 +118,7 @@ impl Job {
         self.progress.phase(UpdatePhase::Surveying);
         let survey = look(&self.disks, &self.running, &self.target, &self.stop)?;
         self.progress.plan(survey.plan);
-        let mut install = self.judge()?;
+        let (mut install, _) = self.judge()?;
         for step in STEPS {
             self.stop.check()?;
             self.step(step, &survey, &mut install)?;
@@ -137,15 +140,17 @@ impl Job {
                 if let Some(did) = mended {
                     tracing::warn!("{did}");
                 }
-                // Names may be gone, and room may be there.
-                *install = self.judge()?;
-                Ok(())
+                // Names may be gone, and clusters were freed.
+                let (anew, listing) = self.judge()?;
+                *install = anew;
+                self.has_room(install, &listing)
             }
             InstallStep::Remove => esp.remove(&install.remove).map_err(about("writing")),
             InstallStep::Fill => self.fill(survey),
             InstallStep::Verify => self.verify(),
             InstallStep::Record => {
                 self.progress.phase(UpdatePhase::Installing);
+                self.keep_configuration();
                 let put = self.disks.records.put_trial(&install.record);
                 put.map_err(UpdateError::disk("writing", "the record of the install"))
             }
@@ -154,8 +159,17 @@ impl Job {
         }
     }
 
-    /// What is to be installed as what, by the boot partition as it is; whether it has room.
-    fn judge(&self) -> Result<Install, UpdateError> {
+    /// Keeps the units as this version has them. Without that it may not understand them when it
+    /// comes up again, but it would come up.
+    fn keep_configuration(&self) {
+        let Disks { before, etc, .. } = &self.disks;
+        if let Err(error) = before.keep(&self.running.root, etc) {
+            tracing::warn!("the units as they are cannot be kept beside the update: {error}");
+        }
+    }
+
+    /// What is to be installed as what, by the boot partition as it is.
+    fn judge(&self) -> Result<(Install, Listing), UpdateError> {
         let about = UpdateError::disk("reading", "the boot partition");
         let listing = self.disks.esp.list().map_err(about)?;
         let record = self.disks.records.trial().unwrap_or_default();
@@ -169,6 +183,12 @@ impl Job {
         let root = manifest.verity.root_hash.to_string();
         let version = &manifest.version;
         let install = install(version, &root, &self.running, &files, record.as_ref())?;
+        Ok((install, listing))
+    }
+
+    /// Whether the boot partition has room for the kernel image once `install` has begun.
+    fn has_room(&self, install: &Install, listing: &Listing) -> Result<(), UpdateError> {
+        let manifest = self.head().manifest();
         let goes = |name: &String| install.remove.contains(name);
         let given: u64 = listing
             .sizes
@@ -181,9 +201,9 @@ impl Job {
             true => Err(UpdateError::EspFull {
                 room,
                 needed,
-                version: version.clone(),
+                version: manifest.version.clone(),
             }),
-            false => Ok(install),
+            false => Ok(()),
         }
     }
 

@@ -37,7 +37,7 @@ use orlop_verity::Superblock;
 
 use crate::handle::Handle;
 use crate::host::Host;
-use crate::installs::Records;
+use crate::installs::{Before, Records};
 use crate::paths::Paths;
 use crate::trial;
 use channel::Channel;
@@ -202,7 +202,7 @@ impl Updater {
         query: UpdateQuery,
     ) -> Result<UpdateStatus, ApiError> {
         let trusted = self.judge(head, query.allow_downgrade)?;
-        let head = trusted.head().clone();
+        let head = Arc::new(trusted.into_head());
         let digest = Digest::of(&head.encode());
         let current = self.current().as_ref().map(|current| current.head);
         if let Some(current) = current {
@@ -215,15 +215,16 @@ impl Updater {
             return self.plan(head, &origin).await;
         }
         let pending = Pending::new(origin, query.allow_downgrade, query.no_reboot, &head);
-        let (files, known) = (self.0.pending.clone(), (pending.clone(), head.clone()));
-        let put = aside(move || files.put(&known.0, &known.1)).await?;
+        let files = self.0.pending.clone();
+        let (asked, about) = (pending.clone(), Arc::clone(&head));
+        let put = aside(move || files.put(&asked, &about)).await?;
         put.map_err(|error| api_error::record(&error))?;
         self.go(pending, head)?;
         Ok(self.status())
     }
 
     /// What an update would move; nothing is changed.
-    async fn plan(&self, head: Head, origin: &Origin) -> Result<UpdateStatus, ApiError> {
+    async fn plan(&self, head: Arc<Head>, origin: &Origin) -> Result<UpdateStatus, ApiError> {
         let (disks, running) = self.ready()?.clone();
         let version = head.manifest().version.clone();
         let plan = aside(move || {
@@ -239,7 +240,7 @@ impl Updater {
     }
 
     /// Does what is on record, in the background.
-    fn go(&self, pending: Pending, head: Head) -> Result<(), ApiError> {
+    fn go(&self, pending: Pending, head: Arc<Head>) -> Result<(), ApiError> {
         let (disks, running) = self.ready()?.clone();
         let version = head.manifest().version.clone();
         let mut slot = self.current();
@@ -362,6 +363,8 @@ fn disks(host: &Host, paths: &Paths) -> Result<(Disks, Running), String> {
         verity: PathBuf::from(&other.verity),
         esp: host.esp.clone(),
         records: Records::new(paths.update()),
+        before: Before::new(&paths.update()),
+        etc: paths.etc(),
     };
     Ok((disks, host.running(boot)))
 }

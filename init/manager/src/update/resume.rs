@@ -1,6 +1,7 @@
 //! Going on with an update that the manager before this one, or the boot before this one, had begun.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use orlop_slot::trial::{Installed, Outcome, Record, Running};
@@ -79,7 +80,7 @@ impl Updater {
         let pending = pending.once_more();
         let again = self.0.pending.again(&pending);
         again.map_err(|error| format!("the update cannot be put on record: {error}"))?;
-        let gone = self.go(pending, trusted.head().clone());
+        let gone = self.go(pending, Arc::new(trusted.into_head()));
         gone.map_err(|error| error.message)
     }
 

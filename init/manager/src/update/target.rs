@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use orlop_bundle::chunk::{SIZE_MAX, unpack};
@@ -23,7 +23,7 @@ const UNFLUSHED_MAX: u64 = 256 << 10;
 /// The partitions of the slot, and what of a bundle they have.
 #[derive(Debug)]
 pub(super) struct Target {
-    head: Head,
+    head: Arc<Head>,
     places: Places,
     root: File,
     verity: File,
@@ -60,7 +60,7 @@ impl Target {
     ///
     /// # Errors
     /// They cannot be opened, are in use, or too small.
-    pub(super) fn open(head: Head, root: &Path, verity: &Path) -> Result<Target, UpdateError> {
+    pub(super) fn open(head: Arc<Head>, root: &Path, verity: &Path) -> Result<Target, UpdateError> {
         let places = Places::new(head.index());
         let target = Target {
             root: open(root)?,

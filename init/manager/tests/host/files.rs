@@ -120,3 +120,61 @@ fn what_is_accepted_but_not_in_force_is_said_and_follows() {
     }
     assert!(!warned());
 }
+
+/// A version that comes up again after another was given up does not understand what that one, or an
+/// operator for it, put into `/etc/orlop`: it goes by what was there when it last ran.
+#[test]
+fn what_a_newer_version_left_is_rejected_and_what_was_before_runs() {
+    if !possible() {
+        return;
+    }
+    let _alone = alone();
+    let root = "ab".repeat(32);
+    let text = unit("exec busybox sleep 1000000", "");
+    let newer = format!("{text}\n[container.newer]\nkey = 1\n");
+    let host = TestHost::start_with(|dir| {
+        let put = |path: &str, text: &str| {
+            let path = dir.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let report = format!(
+            "{{\"version\":\"1.0.0\",\"slot\":\"a\",\"serial\":1,\"rootHash\":\"{root}\",\
+             \"state\":\"ok\",\"stateDetail\":\"\",\"watchdog\":\"none\",\"bootId\":\"x\",\
+             \"pid1StartMs\":0,\"managerExecMs\":0,\"phases\":[]}}"
+        );
+        put("run/orlop/boot.json", &report);
+        put(
+            "usr/lib/orlop/host.toml",
+            "name = \"demo\"\nversion = \"1.0.0\"\n",
+        );
+        put("etc/orlop/host.toml", "[newer]\nkey = 1\n");
+        put("etc/orlop/units/web.toml", &newer);
+        put("etc/orlop/units/other.toml", &newer);
+        let before = "var/lib/orlop/update/before";
+        put(&format!("{before}/root"), &root);
+        put(&format!("{before}/units/web.toml"), &text);
+        put(
+            &format!("{before}/host.toml"),
+            "[network]\nhostname = \"rack1\"\n",
+        );
+    });
+    let web = host.wait_unit("web", "running", |unit| unit.state == UnitState::Running);
+    assert!(!web.diagnostics.is_empty(), "{web:?}");
+    let other = host.wait_unit("other", "rejected", |unit| !unit.diagnostics.is_empty());
+    assert_eq!(other.container_id, None);
+    let status = host.runtime.block_on(host.client.status()).unwrap();
+    assert_eq!(status.name, "rack1");
+    let told = status.warnings.join("\n");
+    assert!(
+        told.contains("what it was before the last update is used"),
+        "{told}"
+    );
+    // The newer file stays, and mended it is what counts.
+    let file = host.dir.join("etc/orlop/units/web.toml");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), newer);
+    std::fs::write(&file, format!("# mended\n{text}")).unwrap();
+    host.wait_unit("web", "mended", |unit| {
+        unit.diagnostics.is_empty() && unit.state == UnitState::Running
+    });
+}

@@ -85,6 +85,11 @@ pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
 
 impl TestHost {
     pub(crate) fn start() -> TestHost {
+        TestHost::start_with(|_| {})
+    }
+
+    /// A host whose files `prepare` has put into its directory, as a boot finds them.
+    pub(crate) fn start_with(prepare: impl FnOnce(&Path)) -> TestHost {
         rustix::process::set_child_subreaper(Pid::from_raw(1)).unwrap();
         let dir = tempfile::Builder::new()
             .prefix("orlop-host-")
@@ -93,6 +98,7 @@ impl TestHost {
             .keep();
         make_store(&dir.join("usr/lib/orlop/images"), IMAGE);
         std::fs::create_dir_all(dir.join("etc/orlop/units")).unwrap();
+        prepare(&dir);
         let wrapper = make_wrapper(&dir);
         let holder = Command::new("unshare")
             .args(["-m", "-n", "--propagation", "private", "sleep", "1000000"])

@@ -19,7 +19,7 @@ use super::super::fetch::Patience;
 use super::super::job::Disks;
 use crate::handle::{Handle, Request};
 use crate::host::Host;
-use crate::installs::{Esp, Records, uki};
+use crate::installs::{Before, Esp, Records, uki};
 use crate::paths::Paths;
 
 /// Bytes of a root.
@@ -235,6 +235,8 @@ impl World {
             verity: self.at("verity-b"),
             esp: Esp::mounted(&self.at("esp")),
             records: self.records(),
+            before: Before::new(&self.at("var/lib/orlop/update")),
+            etc: self.at("etc/orlop"),
         };
         let running = Running {
             entry: Some("orlop_1_1.0.0.efi".to_owned()),
