@@ -64,6 +64,8 @@ struct Inner {
     progress: Progress,
     channel: Channel,
     patience: Patience,
+    /// Whoever begins something has this until it is under way.
+    begins: tokio::sync::Mutex<()>,
     current: Mutex<Option<Current>>,
 }
 
@@ -100,6 +102,7 @@ impl Updater {
             current: Mutex::default(),
             paths: paths.clone(),
             patience,
+            begins: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -204,6 +207,7 @@ impl Updater {
         let trusted = self.judge(head, query.allow_downgrade)?;
         let head = Arc::new(trusted.into_head());
         let digest = Digest::of(&head.encode());
+        let _turn = self.0.begins.lock().await;
         let current = self.current().as_ref().map(|current| current.head);
         if let Some(current) = current {
             return match current == digest {
@@ -219,7 +223,7 @@ impl Updater {
         let (asked, about) = (pending.clone(), Arc::clone(&head));
         let put = aside(move || files.put(&asked, &about)).await?;
         put.map_err(|error| api_error::record(&error))?;
-        self.go(pending, head)?;
+        self.go(pending, head).await?;
         Ok(self.status())
     }
 
@@ -239,16 +243,13 @@ impl Updater {
         })
     }
 
-    /// Does what is on record, in the background.
-    fn go(&self, pending: Pending, head: Arc<Head>) -> Result<(), ApiError> {
+    /// Does what is on record, in the background. None is under way yet.
+    async fn go(&self, pending: Pending, head: Arc<Head>) -> Result<(), ApiError> {
         let (disks, running) = self.ready()?.clone();
         let version = head.manifest().version.clone();
-        let mut slot = self.current();
-        if slot.is_some() {
-            return Err(api_error::another(&self.0.progress.status()));
-        }
         let digest = Digest::of(&head.encode());
-        let target = Target::open(head, &disks.root, &disks.verity)?;
+        let (root, verity) = (disks.root.clone(), disks.verity.clone());
+        let target = aside(move || Target::open(head, &root, &verity)).await??;
         let current = Current {
             head: digest,
             target: Arc::new(target),
@@ -265,7 +266,7 @@ impl Updater {
             stop: current.stop.clone(),
             progress: self.0.progress.clone(),
         };
-        *slot = Some(current);
+        *self.current() = Some(current);
         let updater = self.clone();
         tokio::spawn(async move {
             let ended = aside(move || job.run()).await;
@@ -283,9 +284,7 @@ impl Updater {
             self.0.progress.moved(current.target.moved());
         }
         // First: what is given up must not be begun again. (What was installed would not be.)
-        if let Err(error) = self.0.pending.forget() {
-            tracing::warn!("the update's record cannot be removed: {error}");
-        }
+        self.forget().await;
         *self.current() = None;
         if let Err(reason) = ended {
             return self.0.progress.failed(&reason);
@@ -299,6 +298,15 @@ impl Updater {
         if let Err(error) = self.0.handle.shutdown(ShutdownMode::Reboot).await {
             // It goes down already.
             tracing::warn!("a reboot is refused: {error}");
+        }
+    }
+
+    /// Takes the update from the record.
+    async fn forget(&self) {
+        let files = self.0.pending.clone();
+        let forgotten = aside(move || files.forget()).await;
+        if let Ok(Err(error)) = forgotten {
+            tracing::warn!("the update's record cannot be removed: {error}");
         }
     }
 
@@ -325,6 +333,7 @@ impl Updater {
     /// There is none, or it is not whole; an update or a trial is under way.
     pub async fn roll_back(&self) -> Result<InstalledVersion, ApiError> {
         let (disks, _) = self.ready()?.clone();
+        let _turn = self.0.begins.lock().await;
         if self.current().is_some() {
             return Err(api_error::another(&self.0.progress.status()));
         }

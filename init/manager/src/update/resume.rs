@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use orlop_bundle::Head;
 use orlop_slot::trial::{Installed, Outcome, Record, Running};
 
 use super::pending::{BEGUN_MAX, Pending};
@@ -29,33 +30,40 @@ impl Updater {
     /// Goes on with what is on record, once no trial is under way. Until then it is shown as an update
     /// that begins.
     pub(super) async fn resume(&self) {
-        let files = self.0.pending.clone();
-        let known = match aside(move || files.get()).await {
-            Ok(Ok(None)) | Err(_) => return,
-            Ok(Ok(Some((pending, head)))) => {
+        match self.on_record().await {
+            Ok(None) => return,
+            Ok(Some((pending, head))) => {
                 let version = &head.manifest().version;
                 self.0.progress.begin(version, shown(&pending.origin));
-                Ok((pending, head))
             }
-            Ok(Err(problem)) => Err(problem),
-        };
+            Err(_) => {}
+        }
         while !self.0.host.trial.is_settled() {
             tokio::time::sleep(SETTLE_PAUSE).await;
         }
-        let outcome = match known {
-            Ok((pending, head)) => self.go_on(pending, head).await,
+        let _turn = self.0.begins.lock().await;
+        if self.current().is_some() {
+            // Somebody was faster, and what is on record is that.
+            return;
+        }
+        let outcome = match self.on_record().await {
+            Ok(Some((pending, head))) => self.go_on(pending, head).await,
+            Ok(None) => return,
             Err(problem) => Err(problem),
         };
-        // Somebody may have begun another one meanwhile, and that is on record now.
-        if let Err(problem) = outcome
-            && self.current().is_none()
-        {
+        if let Err(problem) = outcome {
             self.0.progress.failed(&problem);
-            let _ = self.0.pending.forget();
+            self.forget().await;
         }
     }
 
-    async fn go_on(&self, pending: Pending, head: orlop_bundle::Head) -> Result<(), String> {
+    async fn on_record(&self) -> Result<Option<(Pending, Head)>, String> {
+        let files = self.0.pending.clone();
+        let known = aside(move || files.get()).await;
+        known.map_err(|error| error.message)?
+    }
+
+    async fn go_on(&self, pending: Pending, head: Head) -> Result<(), String> {
         let (disks, running) = self.ready().map_err(|error| error.message)?.clone();
         let root = head.manifest().verity.root_hash.to_string();
         let files = self.files(&disks.esp).await?;
@@ -63,7 +71,7 @@ impl Updater {
         match judge(&root, &running, record.as_ref(), &files, pending.begun) {
             Verdict::Installed => {
                 self.0.progress.none();
-                let _ = self.0.pending.forget();
+                self.forget().await;
                 return Ok(());
             }
             Verdict::TooOften => {
@@ -78,9 +86,11 @@ impl Updater {
         let trusted = self.judge(head, pending.allow_downgrade);
         let trusted = trusted.map_err(|error| error.message)?;
         let pending = pending.once_more();
-        let again = self.0.pending.again(&pending);
+        let (files, asked) = (self.0.pending.clone(), pending.clone());
+        let again = aside(move || files.again(&asked)).await;
+        let again = again.map_err(|error| error.message)?;
         again.map_err(|error| format!("the update cannot be put on record: {error}"))?;
-        let gone = self.go(pending, Arc::new(trusted.into_head()));
+        let gone = self.go(pending, Arc::new(trusted.into_head())).await;
         gone.map_err(|error| error.message)
     }
 

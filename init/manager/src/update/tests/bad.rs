@@ -69,6 +69,9 @@ async fn bundles_that_are_not_for_this_host_are_refused_at_once() {
         .begin_upload(older.encode(), query("downgrade"))
         .await;
     assert_eq!(taken.unwrap().version.as_deref(), Some("0.9.0"));
+    updater.cancel().unwrap();
+    wait(&updater, &ENDED).await;
+    world.assert_untouched();
 }
 
 #[tokio::test(flavor = "multi_thread")]
