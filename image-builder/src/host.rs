@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use orlop_images::source::LoadedImage;
 use orlop_images::source::{Options, Source};
-use orlop_unit::{ClientCa, Diagnostic, Host, MAX_FILE_BYTES, Parsed, Unit, UnitSet, diagnostic};
+use orlop_unit::{Authority, Diagnostic, Host, MAX_FILE_BYTES, Parsed, Unit, UnitSet, diagnostic};
 
 use crate::request::Progress;
 
@@ -76,8 +76,12 @@ fn read_bounded(file: &Path) -> std::io::Result<Vec<u8>> {
 
 fn runtime(inputs: &Inputs, dir: &Path) -> Result<String> {
     let mut host = inputs.host.value.clone();
-    if let Some(ClientCa::File(path)) = &host.api.client_ca {
-        host.api.client_ca = Some(client_ca(inputs, &dir.join(path))?);
+    if let Some(Authority::File(path)) = &host.api.client_ca {
+        let path = dir.join(path);
+        host.api.client_ca = Some(authority(inputs, "api.client-ca", &path)?);
+    }
+    if let Some(Authority::File(path)) = &host.update.ca {
+        host.update.ca = Some(authority(inputs, "update.ca", &dir.join(path))?);
     }
     let text = host.runtime_toml();
     // A host that cannot read this has neither its address nor an API to say so by.
@@ -87,17 +91,17 @@ fn runtime(inputs: &Inputs, dir: &Path) -> Result<String> {
 }
 
 /// The certificates in a file, which the image gets in place of its path.
-fn client_ca(inputs: &Inputs, file: &Path) -> Result<ClientCa> {
+fn authority(inputs: &Inputs, key: &str, file: &Path) -> Result<Authority> {
     let error = |message: String, help: Option<String>| {
         let message = format!("{}: {message}", file.display());
-        inputs.error("api.client-ca", message, help)
+        inputs.error(key, message, help)
     };
     let bytes = read_bounded(file).map_err(|cause| {
         let help = "`orlop pki init DIR` makes a certificate authority (ca.crt)".to_owned();
         error(format!("cannot be read: {cause}"), Some(help))
     })?;
-    ClientCa::certificates(&String::from_utf8_lossy(&bytes))
-        .map(ClientCa::Pem)
+    Authority::certificates(&String::from_utf8_lossy(&bytes))
+        .map(Authority::Pem)
         .map_err(|refusal| error(refusal.message, refusal.help))
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use orlop_control::types::{BootPhase, HostStatus, MAKE_ROOM, UplinkStatus};
 use orlop_handover::{BootReport, StateHealth};
 use orlop_slot::trial::Running;
-use orlop_unit::{ClientCa, Host as HostToml, MAX_FILE_BYTES};
+use orlop_unit::{Authority, Host as HostToml, MAX_FILE_BYTES};
 
 use crate::durable::read_bounded;
 use crate::installs::{Before, Esp};
@@ -26,6 +26,7 @@ pub struct Host {
     /// This boot, as the kernel names it.
     pub boot_id: String,
     client_ca: Result<Option<String>, String>,
+    update_ca: Result<Option<String>, String>,
     machine_id: String,
     kernel: String,
     state_dir: std::path::PathBuf,
@@ -82,11 +83,18 @@ impl Host {
             Some(boot) => boot.boot_id.clone(),
             None => line(Path::new("/proc/sys/kernel/random/boot_id")),
         };
-        let client_ca = client_ca(&config, &paths.etc());
+        let client_ca = certificates(config.api.client_ca.as_ref(), &paths.etc());
+        let update_ca = certificates(config.update.ca.as_ref(), &paths.etc());
+        if let Err(problem) = &update_ca {
+            warnings.push(format!(
+                "{problem}; nothing is fetched by https:// until then"
+            ));
+        }
         let esp = Esp::new(boot.as_ref().map_or("", |boot| &boot.esp));
         Ok(Host {
             config,
             client_ca,
+            update_ca,
             boot,
             boot_id,
             machine_id: line(&paths.machine_id()),
@@ -149,6 +157,12 @@ impl Host {
         self.client_ca.clone()
     }
 
+    /// The authority of the servers that updates are fetched from, if it is not
+    /// the public ones, or why it cannot be had.
+    pub fn update_ca(&self) -> Result<Option<String>, String> {
+        self.update_ca.clone()
+    }
+
     /// The host's part of a status; units are the owner task's.
     pub fn status(&self, network: Option<&Network>) -> HostStatus {
         let uplink = network.map(|network| network.uplink().borrow().clone());
@@ -202,17 +216,17 @@ impl Host {
     }
 }
 
-/// The authority's certificates. The builder puts them into the image's file, so
+/// An authority's certificates. The builder puts them into the image's file, so
 /// a path is always the overlay's: from `dir`.
-fn client_ca(config: &HostToml, dir: &Path) -> Result<Option<String>, String> {
-    let path = match &config.api.client_ca {
-        Some(ClientCa::Pem(pem)) => return Ok(Some(pem.clone())),
-        Some(ClientCa::File(path)) => dir.join(path),
+fn certificates(authority: Option<&Authority>, dir: &Path) -> Result<Option<String>, String> {
+    let path = match authority {
+        Some(Authority::Pem(pem)) => return Ok(Some(pem.clone())),
+        Some(Authority::File(path)) => dir.join(path),
         None => return Ok(None),
     };
     let about = |problem: String| format!("{}: {problem}", path.display());
     let bytes = read_bounded(&path, MAX_FILE_BYTES).map_err(|error| about(error.to_string()))?;
-    ClientCa::certificates(&String::from_utf8_lossy(&bytes))
+    Authority::certificates(&String::from_utf8_lossy(&bytes))
         .map(Some)
         .map_err(|refusal| about(refusal.to_string()))
 }

@@ -30,7 +30,7 @@ pub mod value;
 pub use diagnostic::{Diagnostic, Position};
 pub use expected::Expected;
 pub use host::{
-    Addressing, ApiConfig, ApplyUpdates, BakedContainer, Bridge, ClientCa, Console, Disk, Host,
+    Addressing, ApiConfig, ApplyUpdates, Authority, BakedContainer, Bridge, Console, Disk, Host,
     ImageContent, Kernel, Listen, NetworkConfig, Update, Uplink,
 };
 pub use parsed::{Parsed, Spans};

@@ -6,7 +6,7 @@
     reason = "a test's helpers are tests"
 )]
 
-use orlop_unit::{Addressing, ClientCa, Diagnostic, Host};
+use orlop_unit::{Addressing, Authority, Diagnostic, Host};
 
 const HEAD: &str = "name = \"demo\"\nversion = \"1.0.0\"\n";
 
@@ -156,7 +156,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "[update]\nserver = \"https://example\"",
-        "4:1: unknown key \"server\" in [update] (known here: apply, check, deadline, keys, \
+        "4:1: unknown key \"server\" in [update] (known here: apply, ca, check, deadline, keys, \
              minimum-version, settle, url)",
     ),
     (
@@ -210,17 +210,17 @@ fn certificates() {
     let ca = |value: &str| host(&format!("[api]\nclient-ca = {value}")).api.client_ca;
     assert_eq!(
         ca("\"pki/ca.crt\""),
-        Some(ClientCa::File("pki/ca.crt".to_owned()))
+        Some(Authority::File("pki/ca.crt".to_owned()))
     );
     assert_eq!(
         ca(&format!("'''\n{PEM}'''")),
-        Some(ClientCa::Pem(PEM.to_owned()))
+        Some(Authority::Pem(PEM.to_owned()))
     );
     // As `openssl ca` and people write them.
     let talkative = format!("Certificate:\n    Data:\n{PEM}\n# the old one\n{PEM}bye\n");
     assert_eq!(
         ca(&format!("'''\n{talkative}'''")),
-        Some(ClientCa::Pem(format!("{PEM}{PEM}")))
+        Some(Authority::Pem(format!("{PEM}{PEM}")))
     );
     let key = PEM.replace("CERTIFICATE", "PRIVATE KEY");
     let whole = "expected one or more whole PEM certificates";
@@ -249,7 +249,8 @@ fn runtime_text_is_whole() {
          settle = \"500ms\"\ndeadline = \"1m30s\"\nurl = \"http://updates.example/\"\n\
          check = \"5m\"\napply = \"download\"\n",
     );
-    host.api.client_ca = Some(ClientCa::Pem(PEM.to_owned()));
+    host.api.client_ca = Some(Authority::Pem(PEM.to_owned()));
+    host.update.ca = Some(Authority::Pem(PEM.to_owned()));
     let again = Host::parse("host.toml", &host.runtime_toml())
         .unwrap()
         .value;

@@ -73,7 +73,7 @@ pub enum ServeError {
     Identity(#[from] IdentityError),
     /// The clients' authority is unusable.
     #[error("cannot use the authority that signs clients (client-ca): {0}")]
-    ClientCa(String),
+    Authority(String),
     /// An address without an authority.
     #[error("not listening on {0}: no authority for clients (client-ca) is configured")]
     NoClientCa(SocketAddr),
@@ -186,7 +186,7 @@ async fn bind_network(
     let ca = match &config.client_ca_pem {
         Ok(Some(ca)) => ca,
         Ok(None) => return Err(ServeError::NoClientCa(address)),
-        Err(reason) => return Err(ServeError::ClientCa(reason.clone())),
+        Err(reason) => return Err(ServeError::Authority(reason.clone())),
     };
     let (config, ca) = (config.clone(), ca.clone());
     let tls = aside(move || {

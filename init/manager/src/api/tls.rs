@@ -17,7 +17,7 @@ pub(super) fn config(
     identity: &Identity,
     client_ca: &str,
 ) -> Result<Arc<ServerConfig>, ServeError> {
-    let bad = |error: &dyn std::fmt::Display| ServeError::ClientCa(error.to_string());
+    let bad = |error: &dyn std::fmt::Display| ServeError::Authority(error.to_string());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(client_ca.as_bytes()) {
         let certificate = certificate.map_err(|error| bad(&error))?;

@@ -150,14 +150,17 @@ impl Updater {
     }
 
     async fn offer(&self, url: String) -> Result<Offer, ApiError> {
-        let http = self.http();
+        let http = self.http()?;
         let name = self.0.host.config.name.clone();
         let fetched = aside(move || Offer::fetch(&http, &url, &name)).await?;
         fetched.map_err(|error| UpdateError::Fetch(error).into())
     }
 
-    fn http(&self) -> Http {
-        Http::new(self.0.paths.resolv_conf(), self.0.patience)
+    fn http(&self) -> Result<Http, ApiError> {
+        let ca = self.0.host.update_ca();
+        let ca = ca.map_err(|problem| ApiError::conflict(format!("[update] ca: {problem}")))?;
+        let resolv_conf = self.0.paths.resolv_conf();
+        Ok(Http::new(resolv_conf, ca.as_deref(), self.0.patience))
     }
 
     fn current(&self) -> MutexGuard<'_, Option<Current>> {
@@ -248,13 +251,14 @@ impl Updater {
         let (disks, running) = self.ready()?.clone();
         let version = head.manifest().version.clone();
         let digest = Digest::of(&head.encode());
+        let http = self.http()?;
         let (root, verity) = (disks.root.clone(), disks.verity.clone());
         let target = aside(move || Target::open(head, &root, &verity)).await??;
         let current = Current {
             head: digest,
             target: Arc::new(target),
             stop: Stop::default(),
-            http: self.http(),
+            http,
         };
         self.0.progress.begin(&version, shown(&pending.origin));
         let job = Job {

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use crate::host::{Addressing, ClientCa, Host, Listen};
+use crate::host::{Addressing, Authority, Host, Listen};
 use crate::value::duration;
 
 pub(super) fn runtime(host: &Host) -> Table {
@@ -33,6 +33,10 @@ fn update(host: &Host) -> Table {
     if let Some(url) = &update.url {
         put("url", text(url));
     }
+    match &update.ca {
+        Some(Authority::File(ca) | Authority::Pem(ca)) => put("ca", text(ca)),
+        None => None,
+    };
     if !update.keys.is_empty() {
         put("keys", Value::Array(update.keys.iter().map(text).collect()));
     }
@@ -85,7 +89,7 @@ fn api(host: &Host) -> Table {
         }
     }
     match &host.api.client_ca {
-        Some(ClientCa::File(ca) | ClientCa::Pem(ca)) => {
+        Some(Authority::File(ca) | Authority::Pem(ca)) => {
             table.insert("client-ca".to_owned(), text(ca));
         }
         None => {}

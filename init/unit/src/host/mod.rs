@@ -4,14 +4,14 @@
 //! ([`Host::runtime_toml`]) to `/usr/lib/orlop/host.toml`. The manager reads that, and over it, key
 //! by key, `/etc/orlop/host.toml` ([`Host::overlay`]).
 
-mod client_ca;
+mod authority;
 mod emit;
 mod model;
 mod parse;
 mod version;
 
 pub use model::{
-    Addressing, ApiConfig, ApplyUpdates, BakedContainer, Bridge, ClientCa, Console, Disk, Host,
+    Addressing, ApiConfig, ApplyUpdates, Authority, BakedContainer, Bridge, Console, Disk, Host,
     ImageContent, Kernel, Listen, NetworkConfig, Update, Uplink,
 };
 
@@ -69,7 +69,7 @@ impl Host {
     /// `[update]` all but `minimum-version`.
     ///
     /// It holds no reference to other files once the caller has put the certificate itself in
-    /// place of its path ([`ClientCa::Pem`]).
+    /// place of its path ([`Authority::Pem`]).
     pub fn runtime_toml(&self) -> String {
         emit::runtime(self).to_string()
     }

@@ -158,7 +158,7 @@ pub struct ApiConfig {
     pub listen: Listen,
     /// Who may connect: holders of a certificate that this authority signed. While it is `None`
     /// nobody can, so nothing is to listen.
-    pub client_ca: Option<ClientCa>,
+    pub client_ca: Option<Authority>,
 }
 
 impl ApiConfig {
@@ -191,7 +191,7 @@ pub enum Listen {
 
 /// A certificate authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientCa {
+pub enum Authority {
     /// Path of a PEM file, relative to the directory of the file that names it.
     File(String),
     /// The certificates themselves, in PEM.
@@ -223,6 +223,9 @@ pub struct Update {
     pub deadline: Duration,
     /// The channel: where the host looks for new versions by itself. `http://` or `https://`.
     pub url: Option<String>,
+    /// Who signs the certificates of servers that updates are fetched from by `https://`; the public
+    /// authorities when `None`.
+    pub ca: Option<Authority>,
     /// How often it looks there, on average (default 6 h); 1 s to a year.
     pub check: Duration,
     /// What it does with a new version that it finds there.
@@ -263,6 +266,7 @@ impl Default for Update {
             settle: Duration::from_secs(10),
             deadline: Duration::from_secs(300),
             url: None,
+            ca: None,
             check: Duration::from_secs(6 * 3600),
             apply: ApplyUpdates::Auto,
         }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use crate::document::{Catalogue, Section, Source};
 use crate::expected::{Expected, shown};
 use crate::host::{
-    ApiConfig, ClientCa, Console, Disk, Host, ImageContent, Kernel, Listen, NetworkConfig, Update,
+    ApiConfig, Authority, Console, Disk, Host, ImageContent, Kernel, Listen, NetworkConfig, Update,
     version,
 };
 use crate::value::label_problem;
@@ -43,6 +43,7 @@ pub(crate) static CATALOGUE: Catalogue = Catalogue {
             "update",
             &[
                 "apply",
+                "ca",
                 "check",
                 "deadline",
                 "keys",
@@ -143,7 +144,7 @@ fn api(table: Section, api: &mut ApiConfig) {
     if let Some(listen) = table.get("listen").and_then(|f| f.parse_with(listen)) {
         api.listen = listen;
     }
-    if let Some(ca) = table.get("client-ca").and_then(|f| f.parse_with(client_ca)) {
+    if let Some(ca) = table.get("client-ca").and_then(|f| f.parse_with(authority)) {
         api.client_ca = Some(ca);
     }
     table.close();
@@ -168,10 +169,10 @@ fn listen(text: &str) -> Result<Listen, Expected> {
 }
 
 /// The certificates themselves, or the path of a file with some.
-fn client_ca(text: &str) -> Result<ClientCa, Expected> {
+fn authority(text: &str) -> Result<Authority, Expected> {
     match text.contains("-----BEGIN") {
-        true => ClientCa::certificates(text).map(ClientCa::Pem),
-        false => path(text).map(ClientCa::File),
+        true => Authority::certificates(text).map(Authority::Pem),
+        false => path(text).map(Authority::File),
     }
 }
 

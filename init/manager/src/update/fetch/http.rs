@@ -8,6 +8,7 @@ use std::time::Duration;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{Resolver as Dns, system_conf::parse_resolv_conf};
 use tokio::runtime::Handle;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, http};
@@ -45,11 +46,28 @@ pub(in crate::update) struct Http {
 }
 
 impl Http {
-    /// A client that asks the name servers of `resolv_conf`. Called within a tokio runtime.
-    pub(in crate::update) fn new(resolv_conf: PathBuf, patience: Patience) -> Http {
+    /// A client that asks the name servers of `resolv_conf`, and trusts servers that an authority of
+    /// `ca` (PEM) vouches for, or a public one without. Called within a tokio runtime.
+    pub(in crate::update) fn new(
+        resolv_conf: PathBuf,
+        ca: Option<&str>,
+        patience: Patience,
+    ) -> Http {
         let silence = Some(patience.silence);
+        let roots = ca.map_or(RootCerts::WebPki, |pem| {
+            // They were checked when the configuration was read.
+            let items = parse_pem(pem.as_bytes()).flatten();
+            items
+                .filter_map(|item| match item {
+                    PemItem::Certificate(certificate) => Some(certificate),
+                    _ => None,
+                })
+                .into()
+        });
+        let tls = TlsConfig::builder().root_certs(roots).build();
         let config = Agent::config_builder()
             .http_status_as_error(false)
+            .tls_config(tls)
             .max_redirects(REDIRECTS_MAX)
             .proxy(None)
             .user_agent(concat!("orlop/", env!("CARGO_PKG_VERSION")))

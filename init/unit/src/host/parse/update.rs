@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Layer, fixed};
+use super::{Layer, authority, fixed};
 use crate::document::Section;
 use crate::expected::Expected;
 use crate::host::{ApplyUpdates, Update, version};
@@ -47,6 +47,9 @@ pub(super) fn read(table: Section, update: &mut Update, layer: Layer) {
 fn channel(table: &Section, update: &mut Update) {
     if let Some(url) = table.get("url").and_then(|f| f.parse_with(url)) {
         update.url = Some(url).filter(|url| !url.is_empty());
+    }
+    if let Some(ca) = table.get("ca").and_then(|f| f.parse_with(authority)) {
+        update.ca = Some(ca);
     }
     let check = table.get("check");
     if let Some(check) = check.and_then(|f| f.duration(Duration::from_secs(1)..=duration::MAX)) {

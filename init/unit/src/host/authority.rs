@@ -4,12 +4,12 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::expected::Expected;
-use crate::host::ClientCa;
+use crate::host::Authority;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-impl ClientCa {
+impl Authority {
     /// The certificates in `text`, as a file of an authority holds them: PEM, with whatever is said
     /// around it left out.
     ///
