@@ -74,6 +74,15 @@ pub enum InstallRefusal {
          back to it; expected its file in EFI/Linux"
     )]
     NoWayBack(String),
+    /// The other version is good, and the one that runs is not known to be.
+    #[error(
+        "version {0}, which runs, was not found good, and {1} was: that one is not given up for a new \
+         one; reboot, or go back to it with `orlop rollback`"
+    )]
+    OtherIsGood(String, String),
+    /// It runs.
+    #[error("the root of version {0} is the one that runs; build it with another version")]
+    Runs(String),
     /// Serial numbers have run out.
     #[error("no install can follow number 4294967295; write the disk anew")]
     Serials,
@@ -96,6 +105,18 @@ pub fn install(
     if !files.iter().any(|file| runs(file) && !is_temporary(file)) {
         return Err(InstallRefusal::NoWayBack(running.version.clone()));
     }
+    if root == running.root {
+        return Err(InstallRefusal::Runs(version.to_owned()));
+    }
+    let gives_way = |file: &&Installed| is_temporary(file) || (is_ours(file) && !runs(file));
+    let is_way_back = |file: &Installed| runs(file) && file.is_good();
+    let goes = files.iter().filter(gives_way).find(|file| file.is_good());
+    if let Some(good) = goes.and_then(Installed::entry)
+        && !files.iter().any(is_way_back)
+    {
+        let version = running.version.clone();
+        return Err(InstallRefusal::OtherIsGood(version, good.version));
+    }
     let serials = files.iter().filter_map(Installed::entry);
     let last = serials
         .map(|entry| entry.serial)
@@ -104,7 +125,6 @@ pub fn install(
         .max();
     let serial = last.unwrap_or(0).checked_add(1);
     let serial = serial.ok_or(InstallRefusal::Serials)?;
-    let gives_way = |file: &&Installed| is_temporary(file) || (is_ours(file) && !runs(file));
     let entry = BootEntry {
         serial,
         version: version.to_owned(),
@@ -158,6 +178,8 @@ pub fn keep(names: &[&str]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::fallback;
+    use proptest::prelude::*;
 
     const OLD: &str = "aa";
     const NEW: &str = "bb";
@@ -259,6 +281,61 @@ mod tests {
         let files = [file("orlop_4294967295_1.0.efi", Some(OLD))];
         let refusal = install("2.0", NEW, &running(None), &files, None).unwrap_err();
         assert_eq!(refusal, InstallRefusal::Serials);
+    }
+
+    #[test]
+    fn a_good_version_is_not_given_up_for_one_that_may_not_be() {
+        let refused = |files: &[Installed]| {
+            install("2.0", NEW, &running(None), files, None).map_err(|refusal| refusal.to_string())
+        };
+        let other = file("orlop_1_0.9.efi", Some("cc"));
+        // What runs was given up, or its blessing did not reach the boot partition.
+        for name in ["orlop_2_1.0+0-1.efi", "orlop_2_1.0+2-1.efi", "ORLOP_~1.EFI"] {
+            let own = file(name, Some(OLD));
+            let refusal = refused(&[own.clone(), other.clone()]).unwrap_err();
+            assert!(refusal.contains("0.9 was"), "{name}: {refusal}");
+            // With no other good one there is nothing to lose.
+            let bad = file("orlop_1_0.9+0.efi", Some("cc"));
+            assert_eq!(refused(&[own, bad]).unwrap().remove, ["orlop_1_0.9+0.efi"]);
+        }
+        let own = file("orlop_2_1.0.efi", Some(OLD));
+        assert_eq!(
+            refused(&[own.clone(), other]).unwrap().remove,
+            ["orlop_1_0.9.efi"]
+        );
+        let same = install("1.0", OLD, &running(None), &[own], None).unwrap_err();
+        assert_eq!(same, InstallRefusal::Runs("1.0".to_owned()));
+    }
+
+    proptest! {
+        /// Whatever is there: once it is installed and fails, there is a good one to go back to, if
+        /// there was one before.
+        #[test]
+        fn the_way_back_stays(
+            names in prop::collection::vec((1_u32..4, prop::option::of((0_u32..3, 0_u32..3)), 0_u8..4), 0..5),
+        ) {
+            let files: Vec<Installed> = names
+                .into_iter()
+                .map(|(serial, tries, root)| {
+                    let tries = tries.map(|(left, done)| Tries { left, done });
+                    let entry = BootEntry { serial, version: "1".to_owned(), tries };
+                    let root = [Some(OLD), Some("cc"), Some("dd"), None][usize::from(root)];
+                    file(&entry.to_string(), root)
+                })
+                .collect();
+            let mut files = files;
+            files.sort_by(|a, b| a.name.cmp(&b.name));
+            files.dedup_by(|a, b| a.name == b.name);
+            let had = files.iter().any(Installed::is_good);
+            if let Ok(install) = install("2", NEW, &running(None), &files, None) {
+                let mut after = files;
+                after.retain(|file| !install.remove.contains(&file.name));
+                after.push(file(&install.rename.to, Some(NEW)));
+                let back = fallback(install.record.serial, &after);
+                prop_assert_eq!(back.is_some(), had);
+                prop_assert!(after.iter().any(|file| file.root.as_deref() == Some(OLD)));
+            }
+        }
     }
 
     #[test]

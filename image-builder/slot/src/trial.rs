@@ -59,7 +59,7 @@ impl Installed {
     }
 
     /// Whether the boot loader takes it for good, and it can be one.
-    fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.root.is_some() && self.entry().is_some_and(|entry| entry.tries.is_none())
     }
 }

@@ -38,6 +38,8 @@ use crate::handle::Handle;
 use events::EventLog;
 use uploads::Uploads;
 
+/// How many heads of update bundles may be held for clients at once.
+const HEADS_MAX: usize = 2;
 /// How many commands may run in containers for clients at once.
 const EXECS_MAX: usize = 16;
 
@@ -107,6 +109,8 @@ struct Shared {
     /// Processes are listed for one client at a time: for each the kernel walks
     /// its whole memory.
     listing: Arc<Semaphore>,
+    /// Heads of bundles are large.
+    heads: Arc<Semaphore>,
     identity: PathBuf,
 }
 
@@ -125,6 +129,7 @@ pub async fn serve(
         uploads: Uploads::new(handle.upload_dir()),
         execs: Arc::new(Semaphore::new(EXECS_MAX)),
         listing: Arc::new(Semaphore::new(1)),
+        heads: Arc::new(Semaphore::new(HEADS_MAX)),
         identity: identity::directory(&config.state_dir),
         handle,
     });

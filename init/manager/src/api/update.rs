@@ -40,7 +40,7 @@ pub(super) async fn begin(
 #[utoipa::path(delete, path = "/v1/update", tag = "update",
     responses((status = 200, body = UpdateStatus), (status = "default", body = ErrorBody)))]
 pub(super) async fn cancel(State(api): State<Api>) -> Answer<UpdateStatus> {
-    Ok(Json(api.handle.updater()?.cancel()?))
+    Ok(Json(api.handle.updater()?.cancel().await?))
 }
 
 /// Updates from a bundle that the client has: the body is the bundle's head, byte for byte. The
@@ -53,6 +53,11 @@ pub(super) async fn begin_upload(
     Params(query): Params<UpdateQuery>,
     body: Body,
 ) -> Answer<UpdateStatus> {
+    let turn = api.heads.clone().try_acquire_owned();
+    let _turn = turn.map_err(|_| {
+        ApiError::new(429, "busy", "other bundles are being looked at")
+            .with_help("try again in a few seconds")
+    })?;
     let head = collect(body, HEAD_MAX).await?;
     to_its_end(async move { api.handle.updater()?.begin_upload(head, query).await }).await
 }

@@ -28,41 +28,66 @@ impl Before {
         Before(update.join("before"))
     }
 
-    /// Keeps what is in `etc` for the version with the root hash `root`, lastingly.
+    /// Keeps what is in `etc` for the version with the root hash `root`, lastingly; of a file that it
+    /// does not `understand`, what was kept for it before, which is what it goes by.
     ///
     /// # Errors
-    /// The system's; more files than can be kept. What was kept before may be gone then.
-    pub fn keep(&self, root: &str, etc: &Path) -> io::Result<()> {
+    /// The system's; more files than can be kept. What was kept before stays then.
+    pub fn keep(
+        &self,
+        root: &str,
+        etc: &Path,
+        understands: impl Fn(&Path, &[u8]) -> bool,
+    ) -> io::Result<()> {
         let beside = self.0.with_extension("new");
         remove(&beside)?;
         fs::create_dir_all(beside.join("units"))?;
         let mut left = BYTES_MAX;
-        let mut copy = |from: &Path, to: &Path| -> io::Result<()> {
-            // What is no file, or has gone meanwhile, is nothing that a version could go by.
-            let Ok(bytes) = read_bounded(from, orlop_unit::MAX_FILE_BYTES) else {
+        let mut copy = |below: &Path| -> io::Result<()> {
+            let understood = |path: PathBuf| {
+                let bytes = read_bounded(&path, orlop_unit::MAX_FILE_BYTES).ok()?;
+                understands(&path, &bytes).then_some(bytes)
+            };
+            let kept = || self.of(root).map(|before| before.join(below));
+            let Some(bytes) = understood(etc.join(below)).or_else(|| understood(kept()?)) else {
                 return Ok(());
             };
             left = left
                 .checked_sub(bytes.len() as u64)
-                .ok_or_else(|| io::Error::other("over 16 MiB of unit files"))?;
-            replace(to, &bytes, true)
+                .ok_or_else(|| io::Error::other("the unit files have over 16 MiB"))?;
+            replace(&beside.join(below), &bytes, true)
         };
-        copy(&etc.join("host.toml"), &beside.join("host.toml"))?;
+        copy(Path::new("host.toml"))?;
         let units = match fs::read_dir(etc.join("units")) {
             Ok(units) => units.collect::<io::Result<Vec<_>>>()?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        let is_unit = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "toml");
-        let paths = units.into_iter().map(|unit| unit.path()).filter(is_unit);
-        for path in paths.take(FILES_MAX) {
-            let name = path.file_name().unwrap_or_default();
-            copy(&path, &beside.join("units").join(name))?;
+        let names = units
+            .into_iter()
+            .map(|unit| PathBuf::from(unit.file_name()));
+        let is_unit = |name: &PathBuf| name.extension().is_some_and(|ending| ending == "toml");
+        let names: Vec<PathBuf> = names.filter(is_unit).collect();
+        if names.len() > FILES_MAX {
+            return Err(io::Error::other("there are over 1024 unit files"));
+        }
+        for name in names {
+            copy(&Path::new("units").join(name))?;
         }
         replace(&beside.join(ROOT), root.as_bytes(), true)?;
-        remove(&self.0)?;
-        fs::rename(&beside, &self.0)?;
-        self.0.parent().map_or(Ok(()), sync_dir)
+        self.swap(&beside)
+    }
+
+    /// Puts what was made beside in place, so that power leaves the one or the other.
+    fn swap(&self, beside: &Path) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        sync_dir(&beside.join("units"))?;
+        match self.0.exists() {
+            true => renameat_with(CWD, beside, CWD, &self.0, RenameFlags::EXCHANGE)?,
+            false => fs::rename(beside, &self.0)?,
+        }
+        self.0.parent().map_or(Ok(()), sync_dir)?;
+        remove(beside)
     }
 
     /// The directory with the files, if they are of the version with the root hash `root`.
@@ -103,8 +128,9 @@ mod tests {
         fs::write(at("etc/units/web.toml"), "one").unwrap();
         fs::write(at("etc/units/notes.txt"), "x").unwrap();
         let before = Before::new(&at("update"));
+        let all = |_: &Path, _: &[u8]| true;
         assert_eq!(before.unit("aa", "web"), None);
-        before.keep("aa", &at("etc")).unwrap();
+        before.keep("aa", &at("etc"), all).unwrap();
         let kept = before.unit("aa", "web").unwrap();
         assert_eq!(fs::read_to_string(&kept).unwrap(), "one");
         assert_eq!(before.unit("bb", "web"), None);
@@ -112,12 +138,22 @@ mod tests {
         assert_eq!(before.unit("aa", "odd"), None);
         assert_eq!(before.host_toml("aa"), None);
 
+        // What it does not understand by now is not what it goes by.
+        fs::write(at("etc/units/web.toml"), "newer").unwrap();
+        fs::write(at("etc/units/more.toml"), "newer").unwrap();
+        let old = |_: &Path, bytes: &[u8]| bytes != b"newer";
+        before.keep("aa", &at("etc"), old).unwrap();
+        let kept = before.unit("aa", "web").unwrap();
+        assert_eq!(fs::read_to_string(&kept).unwrap(), "one");
+        assert_eq!(before.unit("aa", "more"), None);
+
         fs::write(at("etc/host.toml"), "two").unwrap();
         fs::remove_file(at("etc/units/web.toml")).unwrap();
         // What power left of another attempt does not matter.
         fs::create_dir_all(at("update/before.new/units")).unwrap();
         fs::write(at("update/before.new/units/old.toml"), "x").unwrap();
-        before.keep("bb", &at("etc")).unwrap();
+        before.keep("bb", &at("etc"), all).unwrap();
+        assert!(!at("update/before.new").exists());
         assert_eq!(before.unit("bb", "web"), None);
         assert_eq!(before.unit("bb", "old"), None);
         let host = before.host_toml("bb").unwrap();

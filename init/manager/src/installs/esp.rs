@@ -2,11 +2,13 @@
 //!
 //! Whoever uses it has it alone, and has it mounted no longer than that.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use orlop_slot::install::{TEMPORARY, keep};
 use orlop_slot::trial::{Installed, Rename};
@@ -20,6 +22,8 @@ use super::volume::{Access, Volume};
 const ENTRIES: &str = "EFI/Linux";
 /// The most files that are looked at; an ESP of ours has three at most.
 const FILES_MAX: usize = 64;
+/// How often the kernel is asked for vfat, and the pause between.
+const VFAT_TRIES: (u32, Duration) = (240, Duration::from_millis(500));
 /// Bytes that are copied at once.
 const PIECE: usize = 256 << 10;
 
@@ -109,6 +113,31 @@ impl Esp {
         list_in(&self.open(Access::Read)?.entries())
     }
 
+    /// [`Esp::list`], for whoever can wait until the kernel has vfat, which PID 1 loads when nothing
+    /// else is to do.
+    pub(crate) async fn list_once_there(&self) -> io::Result<Listing> {
+        let mut tries = VFAT_TRIES.0;
+        loop {
+            match self.aside(Esp::list).await {
+                Err(error) if no_vfat(&error) && tries > 0 => {
+                    tries -= 1;
+                    tokio::time::sleep(VFAT_TRIES.1).await;
+                }
+                listed => return listed,
+            }
+        }
+    }
+
+    /// Does something with it, on a thread that may wait for a disk.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Esp) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let esp = self.clone();
+        let outcome = tokio::task::spawn_blocking(move || work(&esp)).await;
+        outcome.unwrap_or_else(|_| Err(io::Error::other("using it broke off")))
+    }
+
     /// Renames an entry, lastingly.
     ///
     /// # Errors
@@ -181,7 +210,12 @@ impl Opened<'_> {
 
 fn list_in(directory: &Path) -> io::Result<Listing> {
     let mut listing = Listing::default();
-    for entry in std::fs::read_dir(directory)?.take(FILES_MAX) {
+    for (number, entry) in std::fs::read_dir(directory)?.enumerate() {
+        if number == FILES_MAX {
+            let many =
+                format!("{ENTRIES} has more than {FILES_MAX} files; remove what is not Orlop's");
+            return Err(io::Error::other(many));
+        }
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else {
             continue;
@@ -281,8 +315,12 @@ fn write_all(mut file: &File, mut content: impl Read, size: u64) -> io::Result<(
     Ok(())
 }
 
-/// Opens `device` for nobody else; a mount that was just given back may take a moment to end.
-fn open_alone(device: &Path) -> io::Result<File> {
+/// Opens a partition for nobody else: the kernel refuses one that is mapped or mounted. A mount, or a
+/// descriptor, that was just given back may take a moment to end.
+///
+/// # Errors
+/// The system's; `EBUSY` when somebody uses it.
+pub(crate) fn open_alone(device: &Path) -> io::Result<File> {
     let mut tries = 50;
     loop {
         let flags = OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
@@ -290,7 +328,7 @@ fn open_alone(device: &Path) -> io::Result<File> {
             Ok(file) => return Ok(file.into()),
             Err(Errno::BUSY) if tries > 0 => {
                 tries -= 1;
-                std::thread::sleep(std::time::Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(20));
             }
             Err(error) => return Err(error.into()),
         }
@@ -314,6 +352,12 @@ fn mend_on(device: &Path, gives_way: &[String]) -> io::Result<Option<String>> {
     }
     if let Some(problem) = &mend.problem {
         tracing::warn!("the boot partition is damaged: {problem}");
+        if let Some(shared) = shares(&file, gives_way)? {
+            return Err(io::Error::other(format!(
+                "{shared} cannot be removed without harm to other files there: {problem}; write the \
+                 boot partition anew"
+            )));
+        }
     }
     Ok((!mend.is_empty()).then(|| {
         format!(
@@ -324,6 +368,30 @@ fn mend_on(device: &Path, gives_way: &[String]) -> io::Result<Option<String>> {
             mend.lost_clusters
         )
     }))
+}
+
+/// The first file of `gives_way` of which it cannot be shown that its clusters are nobody else's in
+/// that directory.
+fn shares(device: &File, gives_way: &[String]) -> io::Result<Option<String>> {
+    let volume = orlop_fat::Volume::open(device).map_err(io::Error::other)?;
+    let entries = volume.directory(ENTRIES).map_err(io::Error::other)?;
+    let (goes, stays): (Vec<_>, Vec<_>) = entries
+        .iter()
+        .filter(|entry| !entry.is_directory)
+        .partition(|entry| gives_way.contains(&entry.name));
+    let mut taken = HashSet::new();
+    for entry in stays {
+        // One that leads astray leads nowhere that counts.
+        taken.extend(volume.clusters(entry).unwrap_or_default());
+    }
+    for entry in goes {
+        let own = volume.clusters(entry).unwrap_or_default();
+        let alone = !own.is_empty() && own.iter().all(|cluster| taken.insert(*cluster));
+        if entry.size > 0 && !alone {
+            return Ok(Some(entry.name.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether an error says that the kernel has no vfat, or not yet.

@@ -3,7 +3,7 @@
 use orlop_control::types::{ApiError, FailedUpdate, InstalledVersion};
 use orlop_slot::trial::fallback;
 
-use super::{Case, NO_REPORT};
+use super::{Case, NO_REPORT, Seen};
 use crate::handle::Handle;
 use crate::host::Host;
 use crate::installs::{no_vfat, uki};
@@ -65,7 +65,14 @@ pub async fn roll_back(
         boot_id: case.boot.boot_id.clone(),
         units: Vec::new(),
     };
+    case.shown.leave();
     let steps = orlop_slot::after_failing(serial, &case.running, &listing.files);
-    case.take(serial, steps, Some(report)).await;
-    Ok(goes_to)
+    match case.take(serial, steps, Some(report)).await {
+        Seen::Leaving => Ok(goes_to),
+        Seen::Decided(_) => Err(ApiError::internal(
+            "the boot partition cannot be written, so the host stays for now: `orlop status` has the \
+             cause",
+        )
+        .with_help("it goes back when it is rebooted, or with `orlop rollback` once that is mended")),
+    }
 }

@@ -3,7 +3,8 @@
 use orlop_control::types::{FailedUnit, FailedUpdate};
 use orlop_slot::trial::{self, Installed};
 
-use super::{Case, panic};
+use super::Case;
+use super::panic::{self, Panic};
 
 /// What stands for a unit where the kernel is to blame.
 const KERNEL: &str = "the kernel";
@@ -41,26 +42,41 @@ impl Case {
     /// Tells of a kernel that panicked before this boot, if the firmware kept its words: with the
     /// install that was `given_up`, or by itself.
     pub(super) async fn tell_panic(&self, given_up: Option<FailedUpdate>) {
-        let Some(panic) = panic::take().await else {
+        let Some(panic) = panic::read().await else {
             return;
         };
-        let Some(mut report) = given_up else {
-            for line in &panic.lines {
-                tracing::warn!("the kernel that panicked: {line}");
+        // An earlier manager of this boot may have written the report, and gone.
+        let mut report = given_up.or_else(|| {
+            let known = self.shown.failed()?;
+            (known.boot_id == self.boot.boot_id).then_some(known)
+        });
+        match &mut report {
+            Some(report) => self.blame_kernel(report, panic),
+            None => {
+                for line in &panic.lines {
+                    tracing::warn!("the kernel that panicked: {line}");
+                }
+                let reason = panic.reason;
+                self.shown
+                    .warn(format!("the kernel panicked before this boot: {reason}"));
             }
-            let reason = panic.reason;
-            return self
-                .shown
-                .warn(format!("the kernel panicked before this boot: {reason}"));
-        };
+        }
+        panic::clear().await;
+    }
+
+    fn blame_kernel(&self, report: &mut FailedUpdate, panic: Panic) {
+        if report.units.iter().any(|unit| unit.unit == KERNEL) {
+            return;
+        }
+        let reason = &panic.reason;
         report
             .reason
-            .push_str(&format!("; its kernel panicked: {}", panic.reason));
+            .push_str(&format!("; its kernel panicked: {reason}"));
         report.units.push(FailedUnit {
             unit: KERNEL.to_owned(),
             reason: panic.reason,
             log: panic.lines,
         });
-        self.keep_report(&report);
+        self.keep_report(report);
     }
 }

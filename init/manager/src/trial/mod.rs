@@ -30,16 +30,13 @@ pub use shown::Trial;
 use crate::core::now_ms;
 use crate::handle::Handle;
 use crate::host::Host;
-use crate::installs::{Esp, Records, no_vfat};
+use crate::installs::{Esp, Records};
 use crate::paths::Paths;
 
 /// How often units are looked at without an event.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The pause before something is tried again that the machine refused.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How often the kernel is asked for vfat, which PID 1 loads when nothing else is to do, and the
-/// pause between.
-const VFAT_TRIES: (u32, Duration) = (240, Duration::from_millis(500));
 
 /// Reads what an earlier boot left for people to know.
 pub fn open(paths: &Paths) -> Trial {
@@ -61,9 +58,23 @@ pub async fn run(handle: Handle, host: Host, paths: &Paths) {
         host.trial.list_none(NO_REPORT);
         return host.trial.settle();
     };
-    let given_up = case.see_through().await;
-    host.trial.settle();
-    case.tell_panic(given_up).await;
+    match case.see_through().await {
+        Seen::Decided(given_up) => {
+            host.trial.settle();
+            case.tell_panic(given_up).await;
+        }
+        // Nothing is to be installed over what the host goes back to.
+        Seen::Leaving => {}
+    }
+}
+
+/// What came of looking at a boot.
+enum Seen {
+    /// What runs is no trial, or its trial is over and the host stays; and an install was given up that
+    /// was not known to be.
+    Decided(Option<FailedUpdate>),
+    /// The host goes down.
+    Leaving,
 }
 
 /// Tells anew what is installed, after that has changed.
@@ -110,7 +121,7 @@ impl Case {
     }
 
     /// Judges the boot, and tells of a newer install that never came up.
-    async fn see_through(&self) -> Option<FailedUpdate> {
+    async fn see_through(&self) -> Seen {
         let record = self.records.trial().unwrap_or_else(|problem| {
             self.shown
                 .warn(format!("{problem}; the entries' names are believed"));
@@ -118,35 +129,23 @@ impl Case {
         });
         let installed = self.look(record.as_ref()).await;
         match trial::standing(&self.running, &installed, record.as_ref()) {
-            Standing::Good => return self.find_given_up(&installed),
+            Standing::Good => Seen::Decided(self.find_given_up(&installed)),
             Standing::Trial { serial } => self.judge(serial, &installed).await,
             Standing::Blessed { serial } => {
                 let steps = after_passing(serial, &self.running, &installed);
                 self.take(serial, steps, None).await;
-                return self.find_given_up(&installed);
+                Seen::Decided(self.find_given_up(&installed))
             }
             Standing::Failed { serial } => {
                 let steps = after_failing(serial, &self.running, &installed);
-                self.take(serial, steps, None).await;
+                self.take(serial, steps, None).await
             }
         }
-        None
     }
 
     /// Reads the entries, and shows them. None when they cannot be read.
     async fn look(&self, record: Option<&Record>) -> Vec<Installed> {
-        let mut tries = VFAT_TRIES.0;
-        let listed = loop {
-            let listed = self.on_esp(Esp::list).await;
-            match listed {
-                Err(error) if no_vfat(&error) && tries > 0 => {
-                    tries -= 1;
-                    tokio::time::sleep(VFAT_TRIES.1).await;
-                }
-                listed => break listed,
-            }
-        };
-        match listed {
+        match self.esp.list_once_there().await {
             Ok(listing) => {
                 self.shown.set_problems(listing.problems);
                 self.shown
@@ -171,13 +170,11 @@ impl Case {
         &self,
         work: impl FnOnce(&Esp) -> std::io::Result<T> + Send + 'static,
     ) -> std::io::Result<T> {
-        let esp = self.esp.clone();
-        let outcome = tokio::task::spawn_blocking(move || work(&esp)).await;
-        outcome.unwrap_or_else(|_| Err(std::io::Error::other("reading it broke off")))
+        self.esp.aside(work).await
     }
 
     /// Lets the gate decide, and does what follows.
-    async fn judge(&self, serial: u32, installed: &[Installed]) {
+    async fn judge(&self, serial: u32, installed: &[Installed]) -> Seen {
         let known = self.shown.failed();
         let decided = |failed: FailedUpdate| {
             failed.boot_id == self.boot.boot_id && failed.serial == u64::from(serial)
@@ -192,8 +189,8 @@ impl Case {
         let decided = self.watch().await;
         self.shown.set_trial(None);
         let Some(gate) = decided else {
-            // The host goes down: the next boot is the next try.
-            return;
+            // The next boot is the next try.
+            return Seen::Leaving;
         };
         let record = self.records.trial().unwrap_or_default();
         let installed = self.look(record.as_ref()).await;
@@ -201,12 +198,13 @@ impl Case {
             Err(blames) => {
                 let steps = after_failing(serial, &self.running, &installed);
                 let report = self.report(serial, &blames).await;
-                self.take(serial, steps, Some(report)).await;
+                self.take(serial, steps, Some(report)).await
             }
             Ok(()) => {
                 let steps = after_passing(serial, &self.running, &installed);
-                self.take(serial, steps, None).await;
+                let seen = self.take(serial, steps, None).await;
                 self.tell(serial, TrialOutcome::Passed);
+                seen
             }
         }
     }
@@ -264,22 +262,26 @@ impl Case {
     }
 
     /// Takes the steps, one after the other.
-    async fn take(&self, serial: u32, steps: Vec<Step>, report: Option<FailedUpdate>) {
-        let goes = steps.contains(&Step::Reboot);
+    async fn take(&self, serial: u32, steps: Vec<Step>, report: Option<FailedUpdate>) -> Seen {
+        let mut leaving = false;
         for step in steps {
             match step {
                 Step::Report => self.put_report(report.as_ref()),
                 Step::Record(outcome) => self.put_outcome(serial, outcome).await,
                 Step::Rename(rename) => self.rename(rename).await,
-                Step::Reboot => self.reboot(serial).await,
+                Step::Reboot => leaving = self.reboot(serial).await,
             }
         }
         let record = self.records.trial().unwrap_or_default();
         let failed = self.shown.failed();
-        if !goes && failed.is_some_and(|failed| failed.serial == u64::from(serial)) {
+        if !leaving && failed.is_some_and(|failed| failed.serial == u64::from(serial)) {
             self.stay(serial);
         }
         self.look(record.as_ref()).await;
+        match leaving {
+            true => Seen::Leaving,
+            false => Seen::Decided(None),
+        }
     }
 
     fn put_report(&self, report: Option<&FailedUpdate>) {
@@ -344,12 +346,12 @@ impl Case {
         }
     }
 
-    /// Reboots if that leads to another install, and says why when it stays.
-    async fn reboot(&self, serial: u32) {
+    /// Reboots if that leads to another install; whether it does.
+    async fn reboot(&self, serial: u32) -> bool {
         let record = self.records.trial().unwrap_or_default();
         let installed = self.look(record.as_ref()).await;
         if !trial::leaves(serial, &self.running, &installed) {
-            return self.stay(serial);
+            return false;
         }
         tracing::warn!("rebooting to another installation");
         while let Err(error) = self.handle.shutdown(ShutdownMode::Reboot).await {
@@ -357,6 +359,7 @@ impl Case {
             tracing::warn!("a reboot is refused: {error}");
             tokio::time::sleep(AGAIN).await;
         }
+        true
     }
 
     fn stay(&self, serial: u32) {

@@ -1,8 +1,9 @@
 //! What a kernel said when it panicked, where the firmware keeps it: the kernel's pstore, by EFI
 //! variables (`Documentation/ABI/testing/pstore`).
 //!
-//! A record is a part of the last panic's log; the first part is the log's end. What was read is
-//! removed, as the firmware has little room for it and some misbehave without any.
+//! A record is a part of the last panic's log; the first part is the log's end. What was read, and is
+//! kept elsewhere by then, is removed: the firmware has little room for it, and some misbehave without
+//! any.
 
 use std::fs;
 use std::io;
@@ -39,8 +40,8 @@ pub(super) struct Panic {
     pub(super) lines: Vec<String>,
 }
 
-/// Waits until the firmware's records can be read, and takes the last panic from there.
-pub(super) async fn take() -> Option<Panic> {
+/// Waits until the firmware's records can be read, and reads the last panic from there.
+pub(super) async fn read() -> Option<Panic> {
     if !Path::new(FIRMWARE).exists() {
         return None;
     }
@@ -49,14 +50,24 @@ pub(super) async fn take() -> Option<Panic> {
         looks = looks.checked_sub(1)?;
         tokio::time::sleep(LOOKS.1).await;
     }
-    let taken = tokio::task::spawn_blocking(take_now).await.ok()?;
-    taken.unwrap_or_else(|error| {
+    let read = tokio::task::spawn_blocking(|| mounted(read_in))
+        .await
+        .ok()?;
+    read.unwrap_or_else(|error| {
         tracing::warn!("what the firmware kept of a panic cannot be read: {error}");
         None
     })
 }
 
-fn take_now() -> io::Result<Option<Panic>> {
+/// Removes the firmware's records, as what they say is kept.
+pub(super) async fn clear() {
+    let cleared = tokio::task::spawn_blocking(|| mounted(clear_in)).await;
+    if let Ok(Err(error)) = cleared {
+        tracing::warn!("what the firmware kept of a panic cannot be removed: {error}");
+    }
+}
+
+fn mounted<T>(work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     use rustix::mount::{fsconfig_create, fsmount, fsopen};
     let records = fsopen(c"pstore", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&records)?;
@@ -64,7 +75,7 @@ fn take_now() -> io::Result<Option<Panic>> {
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let mount = fsmount(&records, FsMountFlags::FSMOUNT_CLOEXEC, harmless)?;
-    take_in(&PathBuf::from(format!(
+    work(&PathBuf::from(format!(
         "/proc/self/fd/{}",
         mount.as_raw_fd()
     )))
@@ -78,17 +89,25 @@ struct Part {
     text: String,
 }
 
-/// Reads the records in `directory`, and removes them.
-fn take_in(directory: &Path) -> io::Result<Option<Panic>> {
+fn read_in(directory: &Path) -> io::Result<Option<Panic>> {
     let mut parts = Vec::new();
     for entry in fs::read_dir(directory)?.take(RECORDS_MAX) {
         let path = entry?.path();
-        let bytes = crate::durable::read_bounded(&path, RECORD_MAX)?;
+        // One that cannot be read takes nothing from the others.
+        let Ok(bytes) = crate::durable::read_bounded(&path, RECORD_MAX) else {
+            continue;
+        };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         parts.extend(part(&name, &String::from_utf8_lossy(&bytes)));
-        fs::remove_file(&path)?;
     }
     Ok(last(parts))
+}
+
+fn clear_in(directory: &Path) -> io::Result<()> {
+    let records = fs::read_dir(directory)?.take(RECORDS_MAX);
+    records
+        .into_iter()
+        .try_for_each(|entry| fs::remove_file(entry?.path()))
 }
 
 /// A record of a panic; its name ends with an id that has the time, the part and a count
@@ -160,7 +179,7 @@ mod tests {
             "Oops#1 Part1\n<0>[    9.0] lived on\n",
         );
         put("console-ramoops-0", "something else");
-        let panic = take_in(dir.path()).unwrap().unwrap();
+        let panic = read_in(dir.path()).unwrap().unwrap();
         assert_eq!(panic.reason, "No working init found.");
         assert_eq!(
             panic.lines,
@@ -170,8 +189,9 @@ mod tests {
                 "Call Trace:"
             ]
         );
+        clear_in(dir.path()).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert_eq!(take_in(dir.path()).unwrap(), None);
+        assert_eq!(read_in(dir.path()).unwrap(), None);
     }
 
     #[test]

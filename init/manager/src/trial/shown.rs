@@ -74,13 +74,18 @@ impl Trial {
         self.lock().settled
     }
 
+    /// The host is to go back to another install: nothing is to be written over that.
+    pub(super) fn leave(&self) {
+        self.lock().settled = false;
+    }
+
     /// What runs is no trial, or its trial was decided.
     pub(crate) fn settle(&self) {
         self.lock().settled = true;
     }
 
     /// The install that failed, if one did.
-    pub(super) fn failed(&self) -> Option<FailedUpdate> {
+    pub(crate) fn failed(&self) -> Option<FailedUpdate> {
         self.lock().failed.clone()
     }
 

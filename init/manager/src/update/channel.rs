@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use orlop_bundle::compare;
-use orlop_control::types::{ApiError, ChannelStatus, UpdateQuery};
+use orlop_control::types::{ApiError, ChannelStatus, InstalledVersion, UpdateQuery, VersionState};
 use orlop_unit::{ApplyUpdates, Update};
 
-use super::Updater;
 use super::fetch::Offer;
 use super::pending::Origin;
+use super::{Updater, aside};
 
 /// The channel; every clone is the same one.
 #[derive(Debug, Clone)]
@@ -142,6 +142,20 @@ impl Updater {
         }
     }
 
+    /// Whether a version failed here, by whatever knows of it.
+    async fn has_failed(&self, version: &str) -> Result<bool, ApiError> {
+        let (disks, _) = self.ready()?;
+        let records = disks.records.clone();
+        let given_up = aside(move || records.given_up()).await?;
+        let trial = &self.0.host.trial;
+        let last = trial
+            .failed()
+            .is_some_and(|failed| failed.version == version);
+        let failed = |v: &InstalledVersion| v.version == version && v.state == VersionState::Failed;
+        let installed = trial.versions().is_ok_and(|all| all.iter().any(failed));
+        Ok(last || installed || given_up.iter().any(|known| known == version))
+    }
+
     /// Looks once; what was found, unless that is told already, or what stood in the way.
     async fn look_into(&self, followed: &Followed) -> Result<Option<String>, String> {
         let about = |error: ApiError| error.message;
@@ -150,8 +164,7 @@ impl Updater {
         };
         let version = offer.head.manifest().version.clone();
         self.judge(offer.head.clone(), false).map_err(about)?;
-        let (disks, _) = self.ready().map_err(about)?;
-        if disks.records.given_up().contains(&version) {
+        if self.has_failed(&version).await.map_err(about)? {
             return Ok(Some(format!(
                 "version {version} failed on this host, and is not taken again by itself"
             )));

@@ -5,14 +5,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use orlop_bundle::{Digest, Head, Hex};
 use orlop_control::types::{UpdatePhase, UpdatePlan};
 use orlop_slot::install::{Install, InstallStep, STEPS, install};
-use orlop_slot::trial::{Installed, Running};
+use orlop_slot::trial::{self, Installed, Running, Standing};
+use orlop_unit::Host as HostToml;
 use sha2::{Digest as _, Sha256};
 
 use super::error::UpdateError;
@@ -44,12 +45,12 @@ pub(super) struct Disks {
     pub(super) esp: Esp,
     pub(super) records: Records,
     pub(super) before: Before,
-    /// The units and the configuration.
+    /// The units and the configuration, which is laid over the image's.
     pub(super) etc: PathBuf,
+    pub(super) image: HostToml,
 }
 
 /// What is to be done.
-#[derive(Debug)]
 pub(super) struct Job {
     pub(super) disks: Disks,
     pub(super) running: Running,
@@ -58,6 +59,8 @@ pub(super) struct Job {
     pub(super) target: Arc<Target>,
     pub(super) stop: Stop,
     pub(super) progress: Progress,
+    /// Hears what is missing.
+    pub(super) found: Box<dyn Fn(UpdatePlan) + Send + Sync>,
 }
 
 /// What an update would move.
@@ -117,7 +120,8 @@ impl Job {
     pub(super) fn run(&self) -> Result<(), UpdateError> {
         self.progress.phase(UpdatePhase::Surveying);
         let survey = look(&self.disks, &self.running, &self.target, &self.stop)?;
-        self.progress.plan(survey.plan);
+        (self.found)(survey.plan);
+        self.bless()?;
         let (mut install, _) = self.judge()?;
         for step in STEPS {
             self.stop.check()?;
@@ -159,11 +163,34 @@ impl Job {
         }
     }
 
+    /// What runs was found good, but its name may not say so: power went, or the boot partition could
+    /// not be written. After the next record nobody would know.
+    fn bless(&self) -> Result<(), UpdateError> {
+        let about = |what| UpdateError::disk(what, "the boot partition");
+        let listing = self.disks.esp.list().map_err(about("reading"))?;
+        let record = self.disks.records.trial().unwrap_or_default();
+        let standing = trial::standing(&self.running, &listing.files, record.as_ref());
+        let Standing::Blessed { serial } = standing else {
+            return Ok(());
+        };
+        match trial::bless(serial, &self.running, &listing.files) {
+            Some(rename) => self.disks.esp.rename(&rename).map_err(about("writing")),
+            None => Ok(()),
+        }
+    }
+
     /// Keeps the units as this version has them. Without that it may not understand them when it
     /// comes up again, but it would come up.
     fn keep_configuration(&self) {
         let Disks { before, etc, .. } = &self.disks;
-        if let Err(error) = before.keep(&self.running.root, etc) {
+        let understands = |path: &Path, bytes: &[u8]| {
+            let file = path.to_string_lossy();
+            match path.file_name().is_some_and(|name| name == "host.toml") {
+                true => self.disks.image.overlay(&file, bytes).is_ok(),
+                false => orlop_unit::Unit::parse_bytes(&file, bytes).is_ok(),
+            }
+        };
+        if let Err(error) = before.keep(&self.running.root, etc, understands) {
             tracing::warn!("the units as they are cannot be kept beside the update: {error}");
         }
     }

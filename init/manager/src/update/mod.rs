@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orlop_bundle::{Digest, Head, Running as Version, Trusted, refusal};
 use orlop_control::types::{
-    ApiError, InstalledVersion, ShutdownMode, UpdatePhase, UpdateQuery, UpdateStatus,
+    ApiError, InstalledVersion, ShutdownMode, UpdatePhase, UpdatePlan, UpdateQuery, UpdateStatus,
 };
 use orlop_slot::trial::Running;
 use orlop_verity::Superblock;
@@ -49,6 +49,9 @@ use progress::Progress;
 use stop::Stop;
 use target::Target;
 
+/// How many servers may be asked for a bundle's head at once.
+const OFFERS_MAX: usize = 2;
+
 /// The updater; every clone is the same one.
 #[derive(Debug, Clone)]
 pub struct Updater(Arc<Inner>);
@@ -66,6 +69,7 @@ struct Inner {
     patience: Patience,
     /// Whoever begins something has this until it is under way.
     begins: tokio::sync::Mutex<()>,
+    offers: tokio::sync::Semaphore,
     current: Mutex<Option<Current>>,
 }
 
@@ -76,6 +80,7 @@ struct Current {
     target: Arc<Target>,
     stop: Stop,
     http: Http,
+    pending: Pending,
 }
 
 impl Updater {
@@ -103,6 +108,7 @@ impl Updater {
             paths: paths.clone(),
             patience,
             begins: tokio::sync::Mutex::default(),
+            offers: tokio::sync::Semaphore::new(OFFERS_MAX),
         }))
     }
 
@@ -150,6 +156,10 @@ impl Updater {
     }
 
     async fn offer(&self, url: String) -> Result<Offer, ApiError> {
+        let _turn = self.0.offers.try_acquire().map_err(|_| {
+            ApiError::new(429, "busy", "other bundles are being looked at")
+                .with_help("try again in a minute")
+        })?;
         let http = self.http()?;
         let name = self.0.host.config.name.clone();
         let fetched = aside(move || Offer::fetch(&http, &url, &name)).await?;
@@ -211,10 +221,10 @@ impl Updater {
         let head = Arc::new(trusted.into_head());
         let digest = Digest::of(&head.encode());
         let _turn = self.0.begins.lock().await;
-        let current = self.current().as_ref().map(|current| current.head);
+        let current = self.current().clone();
         if let Some(current) = current {
-            return match current == digest {
-                true => Ok(self.status()),
+            return match current.head == digest && current.pending.origin.is_like(&origin) {
+                true => self.join(current.pending, query).await,
                 false => Err(api_error::another(&self.0.progress.status())),
             };
         }
@@ -222,11 +232,35 @@ impl Updater {
             return self.plan(head, &origin).await;
         }
         let pending = Pending::new(origin, query.allow_downgrade, query.no_reboot, &head);
-        let files = self.0.pending.clone();
-        let (asked, about) = (pending.clone(), Arc::clone(&head));
-        let put = aside(move || files.put(&asked, &about)).await?;
+        let target = self.open(Arc::clone(&head)).await?;
+        let (files, asked) = (self.0.pending.clone(), pending.clone());
+        let put = aside(move || files.put(&asked, &head)).await?;
         put.map_err(|error| api_error::record(&error))?;
-        self.go(pending, head).await?;
+        self.go(pending, target)?;
+        Ok(self.status())
+    }
+
+    /// The slot that an update goes to.
+    async fn open(&self, head: Arc<Head>) -> Result<Target, ApiError> {
+        let (disks, _) = self.ready()?.clone();
+        Ok(aside(move || Target::open(head, &disks.root, &disks.verity)).await??)
+    }
+
+    /// Somebody else asks for what is under way: how they ask is what counts from now on.
+    async fn join(
+        &self,
+        mut pending: Pending,
+        query: UpdateQuery,
+    ) -> Result<UpdateStatus, ApiError> {
+        if !query.dry_run && pending.no_reboot != query.no_reboot {
+            pending.no_reboot = query.no_reboot;
+            if let Some(current) = &mut *self.current() {
+                current.pending = pending.clone();
+            }
+            let files = self.0.pending.clone();
+            let put = aside(move || files.again(&pending)).await?;
+            put.map_err(|error| api_error::record(&error))?;
+        }
         Ok(self.status())
     }
 
@@ -240,27 +274,28 @@ impl Updater {
         });
         Ok(UpdateStatus {
             version: Some(version),
-            source: Some(shown(origin).to_owned()),
+            source: Some(shown(origin)),
             plan: Some(plan.await??),
             ..UpdateStatus::default()
         })
     }
 
     /// Does what is on record, in the background. None is under way yet.
-    async fn go(&self, pending: Pending, head: Arc<Head>) -> Result<(), ApiError> {
+    fn go(&self, pending: Pending, target: Target) -> Result<(), ApiError> {
         let (disks, running) = self.ready()?.clone();
-        let version = head.manifest().version.clone();
-        let digest = Digest::of(&head.encode());
-        let http = self.http()?;
-        let (root, verity) = (disks.root.clone(), disks.verity.clone());
-        let target = aside(move || Target::open(head, &root, &verity)).await??;
+        let version = target.head().manifest().version.clone();
+        let http = match &pending.origin {
+            Origin::Web { .. } => self.http()?,
+            Origin::Upload => Http::new(self.0.paths.resolv_conf(), None, self.0.patience),
+        };
         let current = Current {
-            head: digest,
+            head: Digest::of(&target.head().encode()),
             target: Arc::new(target),
             stop: Stop::default(),
             http,
+            pending: pending.clone(),
         };
-        self.0.progress.begin(&version, shown(&pending.origin));
+        self.0.progress.begin(&version, &shown(&pending.origin));
         let job = Job {
             disks,
             running,
@@ -269,23 +304,50 @@ impl Updater {
             target: Arc::clone(&current.target),
             stop: current.stop.clone(),
             progress: self.0.progress.clone(),
+            found: Box::new({
+                let updater = self.clone();
+                move |plan| updater.found(plan)
+            }),
         };
         *self.current() = Some(current);
         let updater = self.clone();
         tokio::spawn(async move {
             let ended = aside(move || job.run()).await;
-            updater.ended(ended, pending.no_reboot).await;
+            updater.ended(ended).await;
         });
         Ok(())
     }
 
-    async fn ended(&self, ended: Result<Result<(), UpdateError>, ApiError>, no_reboot: bool) {
+    /// It is known what is missing: on record, that shows whether an update that is begun again and
+    /// again gets on.
+    fn found(&self, plan: UpdatePlan) {
+        self.0.progress.plan(plan);
+        let pending = match &mut *self.current() {
+            Some(current) => current
+                .pending
+                .clone()
+                .found(plan.missing_size)
+                .inspect(|pending| {
+                    current.pending = pending.clone();
+                }),
+            None => None,
+        };
+        if let Some(pending) = pending
+            && let Err(error) = self.0.pending.again(&pending)
+        {
+            tracing::warn!("how far the update is cannot be put on record: {error}");
+        }
+    }
+
+    async fn ended(&self, ended: Result<Result<(), UpdateError>, ApiError>) {
         let ended = match ended {
             Ok(ended) => ended.map_err(|error| error.to_string()),
             Err(error) => Err(error.message),
         };
+        let mut no_reboot = true;
         if let Some(current) = &*self.current() {
             self.0.progress.moved(current.target.moved());
+            no_reboot = current.pending.no_reboot;
         }
         // First: what is given up must not be begun again. (What was installed would not be.)
         self.forget().await;
@@ -314,18 +376,31 @@ impl Updater {
         }
     }
 
-    /// Gives up the update that is under way; what has come of it stays, and is found by the next
-    /// one.
+    /// Gives up the update that is under way, or is to go on; what has come of it stays, and is found
+    /// by the next one.
     ///
     /// # Errors
-    /// None is under way.
-    pub fn cancel(&self) -> Result<UpdateStatus, ApiError> {
-        match &*self.current() {
-            None => return Err(ApiError::conflict("no update is under way")),
+    /// None is under way, or it is all but installed.
+    pub async fn cancel(&self) -> Result<UpdateStatus, ApiError> {
+        let current = self.current().clone();
+        let phase = self.0.progress.status().phase;
+        match current {
+            Some(_) if phase == UpdatePhase::Installing => {
+                return Err(
+                    ApiError::conflict("it is being installed, which takes a moment")
+                        .with_help("`orlop rollback` goes back to the version that runs now"),
+                );
+            }
             Some(current) => {
                 current.stop.stop();
                 current.http.shutdown();
             }
+            None if phase.is_under_way() => {
+                // It waits to be gone on with.
+                self.forget().await;
+                self.0.progress.failed(&UpdateError::Cancelled.to_string());
+            }
+            None => return Err(ApiError::conflict("no update is under way")),
         }
         Ok(self.status())
     }
@@ -353,10 +428,10 @@ impl Updater {
     }
 }
 
-fn shown(origin: &Origin) -> &str {
+fn shown(origin: &Origin) -> String {
     match origin {
         Origin::Web { source } => source.shown(),
-        Origin::Upload => "upload",
+        Origin::Upload => "upload".to_owned(),
     }
 }
 
@@ -378,6 +453,7 @@ fn disks(host: &Host, paths: &Paths) -> Result<(Disks, Running), String> {
         records: Records::new(paths.update()),
         before: Before::new(&paths.update()),
         etc: paths.etc(),
+        image: host.config.clone(),
     };
     Ok((disks, host.running(boot)))
 }

@@ -19,8 +19,8 @@ use crate::durable::{read_bounded, replace, sync_dir};
 const FORMAT: u32 = 1;
 /// Bytes of the larger file.
 const FILE_MAX: usize = 9 << 20;
-/// How often an update is begun: one that takes the manager or the machine with it is not tried
-/// without end.
+/// How often an update is begun without getting on: one that takes the manager or the machine with
+/// it is not tried without end.
 pub(super) const BEGUN_MAX: u32 = 8;
 
 /// Where the chunks come from.
@@ -36,6 +36,16 @@ pub(super) enum Origin {
     Upload,
 }
 
+impl Origin {
+    /// Whether chunks come the same way, from whatever server.
+    pub(super) fn is_like(&self, other: &Origin) -> bool {
+        matches!(
+            (self, other),
+            (Origin::Web { .. }, Origin::Web { .. }) | (Origin::Upload, Origin::Upload)
+        )
+    }
+}
+
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,8 +54,10 @@ pub(super) struct Pending {
     pub(super) origin: Origin,
     pub(super) allow_downgrade: bool,
     pub(super) no_reboot: bool,
-    /// How often it was begun.
+    /// How often it was begun since it last got on.
     pub(super) begun: u32,
+    /// The least that was missing at a start, in bytes; none before that was known.
+    least: Option<u64>,
     /// Of the head.
     head: Digest,
 }
@@ -58,8 +70,21 @@ impl Pending {
             allow_downgrade,
             no_reboot,
             begun: 0,
+            least: None,
             head: Digest::of(&head.encode()),
         }
+    }
+
+    /// The same, now that it is known what is missing. `None` when that changes nothing.
+    pub(super) fn found(self, missing: u64) -> Option<Self> {
+        let gets_on = self.least.is_some_and(|least| missing < least);
+        let begun = if gets_on { 0 } else { self.begun };
+        let least = Some(missing);
+        (self.least.is_none() || gets_on).then_some(Pending {
+            begun,
+            least,
+            ..self
+        })
     }
 
     /// The same, begun once more.
@@ -97,7 +122,7 @@ impl PendingFiles {
         self.again(pending)
     }
 
-    /// Puts it on record that an update was begun once more.
+    /// Puts it on record that an update was begun once more, or got on.
     ///
     /// # Errors
     /// The system's.

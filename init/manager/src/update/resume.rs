@@ -1,6 +1,5 @@
 //! Going on with an update that the manager before this one, or the boot before this one, had begun.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +8,7 @@ use orlop_slot::trial::{Installed, Outcome, Record, Running};
 
 use super::pending::{BEGUN_MAX, Pending};
 use super::{Updater, aside, shown};
-use crate::installs::{Esp, no_vfat};
 
-/// How long vfat may take to be there, in pauses.
-const VFAT_TRIES: (u32, Duration) = (240, Duration::from_millis(500));
 /// The pause before it is looked again whether the trial is decided.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -34,7 +30,7 @@ impl Updater {
             Ok(None) => return,
             Ok(Some((pending, head))) => {
                 let version = &head.manifest().version;
-                self.0.progress.begin(version, shown(&pending.origin));
+                self.0.progress.begin(version, &shown(&pending.origin));
             }
             Err(_) => {}
         }
@@ -66,7 +62,10 @@ impl Updater {
     async fn go_on(&self, pending: Pending, head: Head) -> Result<(), String> {
         let (disks, running) = self.ready().map_err(|error| error.message)?.clone();
         let root = head.manifest().verity.root_hash.to_string();
-        let files = self.files(&disks.esp).await?;
+        let listing = disks.esp.list_once_there().await;
+        let listing =
+            listing.map_err(|error| format!("the boot partition cannot be read: {error}"))?;
+        let files = listing.files;
         let record = disks.records.trial().unwrap_or_default();
         match judge(&root, &running, record.as_ref(), &files, pending.begun) {
             Verdict::Installed => {
@@ -90,28 +89,9 @@ impl Updater {
         let again = aside(move || files.again(&asked)).await;
         let again = again.map_err(|error| error.message)?;
         again.map_err(|error| format!("the update cannot be put on record: {error}"))?;
-        let gone = self.go(pending, Arc::new(trusted.into_head())).await;
+        let target = self.open(Arc::new(trusted.into_head())).await;
+        let gone = target.and_then(|target| self.go(pending, target));
         gone.map_err(|error| error.message)
-    }
-
-    /// The entries on the boot partition, once the kernel can read it.
-    async fn files(&self, esp: &Esp) -> Result<Vec<Installed>, String> {
-        let mut tries = VFAT_TRIES.0;
-        loop {
-            let esp = esp.clone();
-            let listed = aside(move || esp.list()).await;
-            match listed.unwrap_or_else(|error| Err(io::Error::other(error.message))) {
-                Err(error) if no_vfat(&error) && tries > 0 => {
-                    tries -= 1;
-                    tokio::time::sleep(VFAT_TRIES.1).await;
-                }
-                listed => {
-                    return listed
-                        .map(|listing| listing.files)
-                        .map_err(|error| format!("the boot partition cannot be read: {error}"));
-                }
-            }
-        }
     }
 }
 
@@ -124,7 +104,11 @@ fn judge(
     begun: u32,
 ) -> Verdict {
     let on_record = record.filter(|record| record.root == root);
-    let is_entry = files.iter().any(|file| file.root.as_deref() == Some(root));
+    // Under its own name: under another one, that power tore, it would never be started.
+    let is_entry = files.iter().any(|file| {
+        let serial = file.entry().map(|entry| entry.serial);
+        file.root.as_deref() == Some(root) && serial == on_record.map(|record| record.serial)
+    });
     let installed = match on_record.map(|record| record.outcome) {
         // Power went before it had its name, unless it has one.
         Some(Outcome::Trying) => is_entry,
@@ -171,6 +155,8 @@ mod tests {
         assert_eq!(judge(&old, trying(), &[], 7), Verdict::GoOn);
         assert_eq!(judge(&old, trying(), &[], 8), Verdict::TooOften);
         assert_eq!(judge(&old, trying(), &entry, 0), Verdict::Installed);
+        let torn = files("ORLOP_~1.EFI");
+        assert_eq!(judge(&old, trying(), &torn, 0), Verdict::GoOn);
         // Tried and given up by the boot loader, or by itself.
         let failed = Some(record(Outcome::Failed));
         assert_eq!(judge(&old, failed, &[], 0), Verdict::Installed);

@@ -9,12 +9,13 @@ use std::time::Duration;
 use orlop_bundle::chunk::{SIZE_MAX, unpack};
 use orlop_bundle::{ChunkError, Head, Part};
 use orlop_verity::Superblock;
-use rustix::fs::{Advice, Mode, OFlags};
+use rustix::fs::Advice;
 
 use super::error::UpdateError;
 use super::places::Places;
 use super::stop::Stop;
 use super::survey::{Found, Sources, Survey};
+use crate::installs::open_alone;
 
 /// A host that loses its power has to fetch no more than this again, in compressed bytes, and what
 /// was under way.
@@ -262,12 +263,8 @@ impl Target {
     }
 }
 
-/// Opens a partition that nobody else uses: the kernel refuses one that is mapped or mounted.
 fn open(path: &Path) -> Result<File, UpdateError> {
-    let flags = OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty());
-    file.map(File::from)
-        .map_err(|errno| UpdateError::disk("opening", path.display())(errno.into()))
+    open_alone(path).map_err(UpdateError::disk("opening", path.display()))
 }
 
 /// The bytes of a partition.

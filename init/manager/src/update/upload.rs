@@ -64,7 +64,7 @@ impl Updater {
                     .target
                     .put(number, compressed)
                     .map(drop)
-                    .map_err(refused)
+                    .map_err(|error| refused(number, error))
             })
         });
         put.await??;
@@ -72,9 +72,10 @@ impl Updater {
     }
 }
 
-fn refused(error: PutError) -> ApiError {
+fn refused(number: u32, error: PutError) -> ApiError {
     match error {
-        PutError::Chunk(_) | PutError::NoChunk(_) => ApiError::invalid(error.to_string()),
+        PutError::Chunk(error) => ApiError::invalid(format!("chunk {number}: {error}")),
+        PutError::NoChunk(_) => ApiError::invalid(error.to_string()),
         PutError::Update(error) => error.into(),
     }
 }

@@ -22,6 +22,7 @@ fn routes(dir: &std::path::Path) -> axum::Router {
         events: EventLog::new(handle.events(), &mut tokio::task::JoinSet::new()),
         uploads: Uploads::new(handle.upload_dir()),
         execs: std::sync::Arc::new(tokio::sync::Semaphore::new(1)),
+        heads: std::sync::Arc::new(tokio::sync::Semaphore::new(1)),
         listing: std::sync::Arc::new(tokio::sync::Semaphore::new(1)),
         identity: dir.to_owned(),
         handle,

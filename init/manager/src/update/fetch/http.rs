@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{Resolver as Dns, system_conf::parse_resolv_conf};
@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Body, http};
+use ureq::{Agent, Body, BodyReader, http};
 
 use super::FetchError;
 
@@ -127,8 +127,12 @@ impl Http {
                 first,
             });
         }
-        let body = response.into_body();
-        Ok(Answer { partial, body })
+        Ok(Answer {
+            partial,
+            body: response.into_body().into_reader(),
+            patience: self.patience.give_up,
+            until: Instant::now() + self.patience.give_up,
+        })
     }
 }
 
@@ -142,17 +146,31 @@ fn starts_at(response: &http::Response<Body>, first: u64) -> bool {
     start.is_some_and(|(start, _)| start.parse() == Ok(first))
 }
 
-/// What a server answered.
+/// What a server answered. It is read until a deadline: a byte now and then, which never is too
+/// long a silence, does not make it last.
 pub(super) struct Answer {
     /// It is the part that was asked for; else it is all of it.
     pub(super) partial: bool,
-    body: Body,
+    body: BodyReader<'static>,
+    patience: Duration,
+    until: Instant,
 }
 
 impl Answer {
-    /// The answer's bytes, no more than `most`.
-    pub(super) fn reader(self, most: u64) -> impl Read {
-        self.body.into_reader().take(most)
+    /// There is as much time again, as something of use has come.
+    pub(super) fn go_on(&mut self) {
+        self.until = Instant::now() + self.patience;
+    }
+}
+
+impl Read for Answer {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        if Instant::now() > self.until {
+            let seconds = self.patience.as_secs();
+            let slow = format!("too little came within {seconds} s");
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, slow));
+        }
+        self.body.read(bytes)
     }
 }
 
@@ -178,6 +196,11 @@ impl Resolver for Names {
         let literal = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = literal.parse() {
             found.push(SocketAddr::new(address, port));
+            return Ok(found);
+        }
+        // RFC 6761, 6.3: never asked of a name server.
+        if host.eq_ignore_ascii_case("localhost") {
+            found.push((std::net::Ipv4Addr::LOCALHOST, port).into());
             return Ok(found);
         }
         let failed = |error: &dyn std::fmt::Display| {

@@ -48,7 +48,7 @@ pub(super) enum FetchError {
         status: u16,
     },
     /// Another part than was asked for.
-    #[error("{url}: the server answered with another part than the one from byte {first} on")]
+    #[error("{url}: the server did not answer with the part from byte {first} on, expected that")]
     Range {
         /// What was asked for.
         url: String,

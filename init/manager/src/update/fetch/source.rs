@@ -51,7 +51,7 @@ impl Offer {
         if plain.ends_with(".orlop") {
             let answer = http.get(url, Some((0, None)))?;
             let parts = answer.partial;
-            let head = read(answer.reader(HEAD_MAX), url)?;
+            let head = read(answer.take(HEAD_MAX), url)?;
             let first = head.encode().len() as u64;
             let url = url.to_owned();
             let source = Source::Bundle { url, first, parts };
@@ -67,7 +67,7 @@ impl Offer {
                 (format!("{base}/{}", newest_name(name)), base)
             }
         };
-        let head = read(http.get(&at, None)?.reader(HEAD_MAX), &at)?;
+        let head = read(http.get(&at, None)?.take(HEAD_MAX), &at)?;
         let base = base.to_owned();
         let source = Source::Published { base };
         Ok(Offer { head, source })
@@ -107,13 +107,27 @@ fn check(url: &str) -> Result<&str, FetchError> {
     Ok(url.split(['?', '#']).next().unwrap_or(url))
 }
 
+/// A URL without its query, and without a user's name and password.
+pub(super) fn public(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or(url);
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}
+
 impl Source {
-    /// For people.
-    pub(in crate::update) fn shown(&self) -> &str {
-        match self {
+    /// For people, readers among them: without what may be a secret in it.
+    pub(in crate::update) fn shown(&self) -> String {
+        let url = match self {
             Source::Published { base } => base,
             Source::Bundle { url, .. } => url,
-        }
+        };
+        public(url)
     }
 
     /// The URL of a chunk.
@@ -128,6 +142,18 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_in_urls_are_not_shown() {
+        let cases = [
+            ("https://h/a/b.orlop?signature=1", "https://h/a/b.orlop"),
+            ("https://user:word@h:8443", "https://h:8443"),
+            ("http://h/x@y", "http://h/x@y"),
+        ];
+        for (url, shown) in cases {
+            assert_eq!(public(url), shown);
+        }
+    }
 
     #[test]
     fn urls() {

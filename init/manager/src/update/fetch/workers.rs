@@ -260,34 +260,42 @@ impl Work<'_> {
         };
         let url = self.source.url(entry);
         let bytes: u64 = all.iter().map(|(_, e)| u64::from(e.compressed)).sum();
+        let mut take = |number, compressed: &[u8]| {
+            self.stop.check()?;
+            self.put(&url, number, compressed)?;
+            *done += 1;
+            Ok::<(), Setback>(())
+        };
         match self.source {
             Source::Published { .. } => {
                 // It may have been compressed otherwise, so its end is the answer's.
-                let mut answer = self.http.get(&url, None)?.reader(COMPRESSED_MAX.into());
-                for (number, _) in all {
-                    let mut compressed = Vec::new();
-                    let read = answer.read_to_end(&mut compressed);
-                    read.map_err(|error| broken(&url, &error))?;
-                    self.put(&url, number, &compressed)?;
-                    *done += 1;
-                }
-                Ok(())
+                let mut compressed = Vec::new();
+                let answer = self.http.get(&url, None)?;
+                let read = answer
+                    .take(COMPRESSED_MAX.into())
+                    .read_to_end(&mut compressed);
+                read.map_err(|error| broken(&url, &error))?;
+                all.iter()
+                    .try_for_each(|(number, _)| take(*number, &compressed))
             }
             Source::Bundle { first, parts, .. } => {
                 let from = first + run.first;
                 let range = parts.then_some((from, Some(from + bytes - 1)));
-                let answer = self.http.get(&url, range)?;
+                let mut answer = self.http.get(&url, range)?;
+                if *parts && !answer.partial {
+                    // It did, when it gave the head.
+                    let first = from;
+                    return Err(FetchError::Range { url, first }.into());
+                }
                 let skipped = if answer.partial { 0 } else { from };
-                let mut answer = answer.reader(skipped + bytes);
                 let skip = std::io::copy(&mut (&mut answer).take(skipped), &mut std::io::sink());
                 skip.map_err(|error| broken(&url, &error))?;
                 for (number, entry) in all {
-                    self.stop.check()?;
                     let mut compressed = vec![0; entry.compressed as usize];
                     let read = answer.read_exact(&mut compressed);
                     read.map_err(|error| broken(&url, &error))?;
-                    self.put(&url, number, &compressed)?;
-                    *done += 1;
+                    take(number, &compressed)?;
+                    answer.go_on();
                 }
                 Ok(())
             }

@@ -69,7 +69,7 @@ async fn bundles_that_are_not_for_this_host_are_refused_at_once() {
         .begin_upload(older.encode(), query("downgrade"))
         .await;
     assert_eq!(taken.unwrap().version.as_deref(), Some("0.9.0"));
-    updater.cancel().unwrap();
+    updater.cancel().await.unwrap();
     wait(&updater, &ENDED).await;
     world.assert_untouched();
 }
@@ -110,6 +110,7 @@ async fn a_server_without_the_head_is_an_error_of_the_request() {
         (Manner::Cuts, "shop.head: "),
         (Manner::Stalls, "timeout"),
         (Manner::Hangs, "timeout"),
+        (Manner::Trickles, "too little came within"),
     ];
     for (manner, expected) in cases {
         server.choose(move |_, _| manner);
@@ -145,6 +146,7 @@ async fn a_server_that_stumbles_is_asked_again() {
             Manner::Cuts,
             Manner::Short,
             Manner::Hangs,
+            Manner::Drops,
         ] {
             let (world, server, new) = published();
             // The head, and then every other request.
@@ -173,6 +175,8 @@ async fn a_server_that_stays_bad_is_given_up_and_said_why() {
         (Manner::Cuts, "broke off"),
         (Manner::Short, "chunk "),
         (Manner::Hangs, "nothing came for"),
+        (Manner::Drops, "nothing came for"),
+        (Manner::Trickles, "too little came within"),
     ];
     for (manner, expected) in cases {
         let (world, server, _) = published();

@@ -79,7 +79,7 @@ async fn a_new_manager_goes_on_by_itself() {
         let path = world.at("var/lib/orlop/update").join(name);
         (path.clone(), std::fs::read(path).unwrap())
     });
-    updater.cancel().unwrap();
+    updater.cancel().await.unwrap();
     let status = wait(&updater, &ENDED).await;
     assert_eq!(status.problem.as_deref(), Some("it was given up"));
     assert!(!world.pending());
@@ -179,10 +179,11 @@ async fn a_manager_that_never_gets_through_gives_up() {
         .unwrap();
     let path = world.at("var/lib/orlop/update/pending.json");
     let kept = std::fs::read_to_string(&path).unwrap();
-    updater.cancel().unwrap();
+    updater.cancel().await.unwrap();
     wait(&updater, &ENDED).await;
     let (head, _) = Version::new("2.0.0", 77).pack("shop", &world.key);
     std::fs::write(path.with_extension("head"), head.encode()).unwrap();
+    assert!(kept.contains("\"begun\": 0"), "{kept}");
     std::fs::write(&path, kept.replace("\"begun\": 0", "\"begun\": 8")).unwrap();
     let next = world.updater();
     next.resume().await;

@@ -2,6 +2,7 @@
 
 mod bad;
 mod broken_off;
+mod secure;
 mod world;
 
 use orlop_control::types::{UpdatePhase, UpdateQuery};

@@ -237,6 +237,7 @@ impl World {
             records: self.records(),
             before: Before::new(&self.at("var/lib/orlop/update")),
             etc: self.at("etc/orlop"),
+            image: host.config.clone(),
         };
         let running = Running {
             entry: Some("orlop_1_1.0.0.efi".to_owned()),
