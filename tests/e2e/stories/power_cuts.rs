@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use orlop_control::types::{InstalledVersion, VersionState};
 use orlop_crash::{
     Checker, Disk, Known, Report, State, Trace, Verdict, Version, View, Which, log, run, states,
@@ -63,6 +63,7 @@ pub(crate) fn every_write() -> Result<()> {
         "the trace is not that of an update, a blessing and a rollback: {report}"
     );
     finds_what_is_wrong(&trace, &disk, &recorded.known, seed)?;
+    some_flush_carries(&trace, &disk, &recorded.known, seed)?;
     boots_for_real(&recorded, &trace, &disk, seed)
 }
 
@@ -205,34 +206,75 @@ fn finds_what_is_wrong(trace: &Trace, disk: &Disk, known: &Known, seed: u64) -> 
     Ok(())
 }
 
-/// A sample of the disks boots under the real firmware, boot loader and kernel, with its
-/// containers healthy and nobody to help.
-fn boots_for_real(recorded: &Recorded, trace: &Trace, disk: &Disk, seed: u64) -> Result<()> {
+/// Every flush of the install by itself: some carry the whole weight, others are covered by one that
+/// follows at once.
+fn some_flush_carries(trace: &Trace, disk: &Disk, known: &Known, seed: u64) -> Result<()> {
+    let steps = Steps::of(trace, disk, known)?;
+    let install = steps.removal.start..steps.naming.end;
+    let flushes = trace
+        .flushes()
+        .iter()
+        .filter(|flush| install.contains(flush));
+    let (mut all, mut carrying) = (0, 0);
+    for flush in flushes {
+        let report = run(&trace.without_flush(*flush), disk, known, seed, WRONG)?;
+        all += 1;
+        carrying += usize::from(report.broken + report.dangling > 0);
+    }
+    eprintln!(
+        "power cuts: without one of {all} flushes of the install, {carrying} times it is wrong"
+    );
+    ensure!(carrying > 0, "no flush of {all} is needed");
+    Ok(())
+}
+
+/// A sample of the disks: of those that reorder what was not flushed half, and of the others half,
+/// from the removal on.
+fn sample(trace: &Trace, disk: &Disk, known: &Known, seed: u64) -> Result<Vec<State>> {
     let boots = number(BOOTS, REAL)?;
-    let all: Vec<State> = states(trace, &disk.partition(Partition::Esp), seed, boots * 8).collect();
-    let steps = Steps::of(trace, disk, &recorded.known)?;
-    // From where things get interesting, and as far apart as can be.
+    let steps = Steps::of(trace, disk, known)?;
     let events = |state: &State| match state {
         State::Prefix { events } | State::Torn { events, .. } | State::Subset { events, .. } => {
             *events
         }
     };
-    let mut chosen: Vec<State> = all;
-    chosen.retain(|state| events(state) >= steps.removal.start);
-    let every = (chosen.len() / boots.max(1)).max(1);
+    let esp = disk.partition(Partition::Esp);
+    let late = states(trace, &esp, seed, boots * 20).filter(|s| events(s) > steps.removal.start);
+    let (mut mixed, mut plain): (Vec<State>, Vec<State>) =
+        late.partition(|state| matches!(state, State::Subset { .. }));
+    mixed.sort_by_key(events);
+    plain.sort_by_key(events);
+    let spread = |states: Vec<State>, count: usize| {
+        // Of the middle of equal parts.
+        let part = (states.len() / count.max(1)).max(1);
+        states.into_iter().skip(part / 2).step_by(part).take(count)
+    };
+    let half = boots / 2;
+    Ok(spread(mixed, boots - half)
+        .chain(spread(plain, half))
+        .collect())
+}
+
+/// A sample of the disks boots under the real firmware, boot loader and kernel, first what the model
+/// says, and ends with its containers healthy and nobody to help.
+fn boots_for_real(recorded: &Recorded, trace: &Trace, disk: &Disk, seed: u64) -> Result<()> {
     let mut view = View::new(disk, trace);
-    for state in chosen.into_iter().step_by(every).take(boots) {
+    let mut checker = Checker::new(&view, recorded.known.clone())?;
+    for state in sample(trace, disk, &recorded.known, seed)? {
         view.enter(state);
+        let Verdict::Boots { slot, .. } = checker.check(&view) else {
+            bail!("{state} was found whole, and now is not");
+        };
         let mut config = recorded.config.clone();
         config.disk = config.folder.join("state.img");
         view.write_to(&config.disk)?;
-        boots_well(config).with_context(|| format!("the disk of {state}, seed {seed:x}"))?;
-        eprintln!("power cuts: {state} booted");
+        boots_well(config, slot).with_context(|| format!("the disk of {state}, seed {seed:x}"))?;
+        eprintln!("power cuts: {state} booted, slot {slot} first");
     }
     Ok(())
 }
 
-fn boots_well(config: Config) -> Result<()> {
+fn boots_well(config: Config, slot: Slot) -> Result<()> {
     let mut guest = fixture::boot(config)?;
     fixture::wait("a version that is good", || {
         let Ok(versions) = guest
@@ -247,5 +289,11 @@ fn boots_well(config: Config) -> Result<()> {
     guest.wait_units("a healthy web", PATIENCE, |units| {
         units.iter().any(|unit| fixture::is_healthy(unit, "web"))
     })?;
+    let console = guest.console_text();
+    let first = console.split_once("root: slot ").map(|(_, rest)| rest);
+    ensure!(
+        first.is_some_and(|rest| rest.starts_with(slot.as_str())),
+        "expected slot {slot} to be started first:\n{console}"
+    );
     guest.machine().cut_power()
 }

@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LOST_MAX: u32 = 10;
 
 /// Follows the update that is at `update`, until it is installed or the host reboots. A host that
-/// has rebooted since it was seen as `before` is in the phase `rebooting`, too.
+/// has rebooted since it was seen as `before`, and does not go on, is in the phase `rebooting`, too.
 pub(super) async fn follow(
     client: &Client,
     before: &HostStatus,
@@ -93,7 +93,9 @@ enum Step {
 
 fn step(last: &UpdateStatus, now: UpdateStatus, rebooted: bool) -> Step {
     let version = text::version(last);
-    if rebooted {
+    // One that lost its power goes on by itself.
+    let goes_on = now.phase.is_under_way() && now.version == last.version;
+    if rebooted && !goes_on {
         return Step::End(UpdateStatus {
             phase: UpdatePhase::Rebooting,
             ..last.clone()
