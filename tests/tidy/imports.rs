@@ -46,7 +46,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("qemu", &["orlop-control"]),
     (
         "tests",
-        &["orlop-control", "orlop-crash", "orlop-qemu", "orlop-unit"],
+        &[
+            "orlop-control",
+            "orlop-crash",
+            "orlop-qemu",
+            "orlop-slot",
+            "orlop-unit",
+            "orlop-web",
+        ],
     ),
     ("tests/web", &[]),
     ("tests/crash", &["orlop-fat", "orlop-slot", "orlop-verity"]),

@@ -211,7 +211,13 @@ mod tests {
     #[test]
     fn what_does_not_run_gives_way_and_the_serial_grows() {
         let good = file("orlop_1_1.0.efi", Some(OLD));
-        let cases: [(Vec<Installed>, Option<Record>, &[&str], &str); 6] = [
+        type Case = (
+            Vec<Installed>,
+            Option<Record>,
+            &'static [&'static str],
+            &'static str,
+        );
+        let cases: [Case; 6] = [
             (vec![], None, &[], "orlop_2_2.0+3.efi"),
             (vec![], Some(record(6)), &[], "orlop_7_2.0+3.efi"),
             (

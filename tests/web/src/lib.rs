@@ -28,8 +28,12 @@ pub enum Manner {
     Cuts,
     /// With half of the file, as if that were all.
     Short,
+    /// With all of the file, ten bytes a second.
+    Trickles,
     /// Not at all.
     Hangs,
+    /// With the end of the connection.
+    Drops,
 }
 
 /// Chooses the manner: by the request's number, from 0, and its path without the first slash.
@@ -147,11 +151,21 @@ impl Shared {
             let _ = stream.read(&mut [0; 1]);
             return None;
         }
+        if manner == Manner::Drops {
+            return None;
+        }
         let (head, bytes, length) = answer(bytes, range, manner);
         if path.ends_with(".zst") || path.ends_with(".orlop") {
             self.sent.fetch_add(bytes.len() as u64, Ordering::SeqCst);
         }
         write!(stream, "{head}content-length: {length}\r\n\r\n").ok()?;
+        if manner == Manner::Trickles {
+            for byte in &bytes {
+                stream.write_all(&[*byte]).ok()?;
+                thread::sleep(Duration::from_millis(100));
+            }
+            return Some(());
+        }
         stream.write_all(&bytes).ok()?;
         match manner {
             Manner::Stalls => {
@@ -177,7 +191,7 @@ fn answer(mut bytes: Vec<u8>, range: Range, manner: Manner) -> (String, Vec<u8>,
     }
     let length = bytes.len();
     match manner {
-        Manner::Well | Manner::Whole | Manner::Hangs => {}
+        Manner::Well | Manner::Whole | Manner::Trickles | Manner::Hangs | Manner::Drops => {}
         Manner::Status(status) => return (format!("HTTP/1.1 {status} No\r\n"), Vec::new(), 0),
         Manner::Garbled => bytes.iter_mut().for_each(|byte| *byte ^= 0x55),
         Manner::Stalls | Manner::Cuts => bytes.truncate(length / 2),

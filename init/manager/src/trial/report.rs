@@ -7,6 +7,7 @@ use orlop_control::types::{FailedUnit, FailedUpdate, LogQuery};
 use orlop_slot::gate::Blame;
 
 use super::Case;
+use crate::core::now_ms;
 
 /// The most units that are told of.
 const UNITS_MAX: usize = 8;
@@ -62,9 +63,13 @@ impl Case {
         }
     }
 
+    /// What a unit wrote last in this boot: what it wrote on another version says nothing of this
+    /// one.
     async fn last_lines(&self, unit: &str) -> Vec<String> {
+        let up = Duration::from_millis(now_ms());
         let query = LogQuery {
             tail: Some(LINES),
+            since: jiff::Timestamp::now().checked_sub(up).ok(),
             ..LogQuery::default()
         };
         let Ok(lines) = self.handle.logs(unit, query).await else {

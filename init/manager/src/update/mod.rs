@@ -351,15 +351,16 @@ impl Updater {
         }
         // First: what is given up must not be begun again. (What was installed would not be.)
         self.forget().await;
-        *self.current() = None;
         if let Err(reason) = ended {
+            *self.current() = None;
             return self.0.progress.failed(&reason);
         }
-        self.0.progress.phase(UpdatePhase::Installed);
         trial::show(&self.0.handle, &self.0.host, &self.0.paths).await;
+        *self.current() = None;
         if no_reboot {
-            return;
+            return self.0.progress.phase(UpdatePhase::Installed);
         }
+        // Never seen as installed alone: whoever follows it would take that for the end.
         self.0.progress.phase(UpdatePhase::Rebooting);
         if let Err(error) = self.0.handle.shutdown(ShutdownMode::Reboot).await {
             // It goes down already.

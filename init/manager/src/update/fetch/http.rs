@@ -207,9 +207,11 @@ impl Resolver for Names {
             let problem = format!("{host} cannot be resolved: {error}");
             ureq::Error::Other(problem.into())
         };
-        let look_up = look_up(&self.resolv_conf, host);
-        let looked = tokio::time::timeout(RESOLVE_TIMEOUT, look_up);
-        let looked = self.tokio.block_on(async { looked.await });
+        // A worker's thread is none of tokio's: all of it is made within `block_on`.
+        let looked = self.tokio.block_on(async {
+            let look_up = look_up(&self.resolv_conf, host);
+            tokio::time::timeout(RESOLVE_TIMEOUT, look_up).await
+        });
         let addresses = looked
             .map_err(|_| failed(&"no name server answers"))?
             .map_err(|problem| failed(&problem))?;
@@ -236,4 +238,38 @@ async fn look_up(resolv_conf: &Path, host: &str) -> Result<Vec<std::net::IpAddr>
         .await
         .map_err(|error| error.to_string())?;
     Ok(found.iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a worker does: from a thread that tokio does not know.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn names_are_looked_up_from_any_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let resolv_conf = dir.path().join("resolv.conf");
+        let patience = Patience {
+            silence: Duration::from_secs(5),
+            give_up: Duration::from_secs(5),
+        };
+        let http = Http::new(resolv_conf.clone(), None, patience);
+        let asked = move || {
+            let http = http.clone();
+            let asking = std::thread::spawn(move || {
+                http.get("http://updates.invalid/", None)
+                    .map(drop)
+                    .unwrap_err()
+            });
+            asking.join().unwrap().to_string()
+        };
+        let told = asked();
+        assert!(told.contains("resolv.conf: No such file"), "{told}");
+        std::fs::write(&resolv_conf, "nameserver 127.0.0.1\n").unwrap();
+        let told = asked();
+        assert!(
+            told.contains("updates.invalid cannot be resolved"),
+            "{told}"
+        );
+    }
 }

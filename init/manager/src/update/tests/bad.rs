@@ -78,7 +78,8 @@ async fn bundles_that_are_not_for_this_host_are_refused_at_once() {
 async fn a_bundle_that_contradicts_itself_never_becomes_an_entry() {
     let world = World::new();
     let new = Version::new("2.0.0", 5);
-    let cases: [(fn(&mut orlop_bundle::Manifest), &str); 2] = [
+    type Change = fn(&mut orlop_bundle::Manifest);
+    let cases: [(Change, &str); 2] = [
         (|m| m.verity.root_hash.0[0] ^= 1, "the root hash is"),
         (|m| m.uki.sha256.0[0] ^= 1, "the kernel image's SHA-256 is"),
     ];
