@@ -5,7 +5,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 /// What a mount is for.
@@ -21,12 +23,32 @@ pub(super) enum Access {
 #[derive(Debug)]
 pub(super) struct Volume(OwnedFd);
 
+const BUSY: i32 = Errno::BUSY.raw_os_error();
+/// How often a mount that is busy is tried again, and the pause between.
+const BUSY_TRIES: (u32, Duration) = (500, Duration::from_millis(20));
+
 impl Volume {
     /// Mounts the volume on `device`.
     ///
     /// # Errors
     /// The system's; `ENODEV` while the kernel has no vfat yet.
     pub(super) fn mount(device: &Path, access: Access) -> io::Result<Volume> {
+        let mut tries = BUSY_TRIES.0;
+        loop {
+            // One that was given back lasts until every process that this one is starting has
+            // executed its program: until then it has a copy of the descriptor. And what is mounted
+            // for reading cannot be mounted for writing as well.
+            match Volume::mount_now(device, access) {
+                Err(error) if error.raw_os_error() == Some(BUSY) && tries > 0 => {
+                    tries -= 1;
+                    std::thread::sleep(BUSY_TRIES.1);
+                }
+                mounted => return mounted,
+            }
+        }
+    }
+
+    fn mount_now(device: &Path, access: Access) -> io::Result<Volume> {
         use rustix::mount::{
             fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
         };

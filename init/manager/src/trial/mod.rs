@@ -127,7 +127,10 @@ impl Case {
                 .warn(format!("{problem}; the entries' names are believed"));
             None
         });
-        let installed = self.look(record.as_ref()).await;
+        let installed = match self.boot.esp.is_empty() {
+            true => self.look(record.as_ref()).await,
+            false => self.look_for_sure(record.as_ref()).await,
+        };
         match trial::standing(&self.running, &installed, record.as_ref()) {
             Standing::Good => Seen::Decided(self.find_given_up(&installed)),
             Standing::Trial { serial } => self.judge(serial, &installed).await,
@@ -145,12 +148,26 @@ impl Case {
 
     /// Reads the entries, and shows them. None when they cannot be read.
     async fn look(&self, record: Option<&Record>) -> Vec<Installed> {
+        self.try_to_look(record).await.unwrap_or_default()
+    }
+
+    /// [`Case::look`], again and again until they can be read: what is decided depends on them.
+    async fn look_for_sure(&self, record: Option<&Record>) -> Vec<Installed> {
+        loop {
+            if let Some(installed) = self.try_to_look(record).await {
+                return installed;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn try_to_look(&self, record: Option<&Record>) -> Option<Vec<Installed>> {
         match self.esp.list_once_there().await {
             Ok(listing) => {
                 self.shown.set_problems(listing.problems);
                 self.shown
                     .list(&listing.files, &self.running, record, self.boot.slot);
-                listing.files
+                Some(listing.files)
             }
             Err(error) => {
                 let problem = format!(
@@ -160,7 +177,7 @@ impl Case {
                 );
                 self.shown.list_none(&problem);
                 self.shown.set_problems(vec![problem]);
-                Vec::new()
+                None
             }
         }
     }
@@ -193,7 +210,7 @@ impl Case {
             return Seen::Leaving;
         };
         let record = self.records.trial().unwrap_or_default();
-        let installed = self.look(record.as_ref()).await;
+        let installed = self.look_for_sure(record.as_ref()).await;
         match gate {
             Err(blames) => {
                 let steps = after_failing(serial, &self.running, &installed);
@@ -349,7 +366,7 @@ impl Case {
     /// Reboots if that leads to another install; whether it does.
     async fn reboot(&self, serial: u32) -> bool {
         let record = self.records.trial().unwrap_or_default();
-        let installed = self.look(record.as_ref()).await;
+        let installed = self.look_for_sure(record.as_ref()).await;
         if !trial::leaves(serial, &self.running, &installed) {
             return false;
         }
