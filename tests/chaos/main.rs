@@ -6,7 +6,9 @@
 //! same process, so that PID 1 sees the manager that it started. The kernel's
 //! command line says what the tormentor does: `chaos=kill:COUNT`,
 //! `chaos=kill-manager`, `chaos=hang-manager`, `chaos=freeze-init`,
-//! `chaos=panic`; nothing without it.
+//! `chaos=panic`; nothing without it. With `chaos=quit`, `chaos=stall` and
+//! `chaos=crash` there never is a manager: this ends at once, stands still, or has
+//! the kernel panic.
 
 mod kill;
 
@@ -39,8 +41,20 @@ fn main() -> ExitCode {
 /// Starts the tormentor and execs the appended manager.
 fn become_manager() -> Result<()> {
     let began = now_ms()?;
+    let order = order();
+    match order.as_deref() {
+        Some("quit") => {
+            say("quits");
+            return Ok(());
+        }
+        Some("stall") => loop {
+            std::thread::park();
+        },
+        Some("crash") => return crash(),
+        _ => {}
+    }
     let manager = unpacked()?;
-    if let Some(order) = order() {
+    if let Some(order) = order {
         Command::new("/proc/self/exe")
             .arg("--torment")
             .arg(std::process::id().to_string())
@@ -55,6 +69,18 @@ fn become_manager() -> Result<()> {
         .args(std::env::args().skip(1))
         .exec();
     Err(error).context("becoming the manager")
+}
+
+/// Has the kernel panic once it can leave its last words with the firmware, if it
+/// ever can.
+fn crash() -> Result<()> {
+    for _ in 0..600 {
+        if Path::new("/sys/module/efi_pstore").exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(std::fs::write("/proc/sysrq-trigger", "c")?)
 }
 
 /// The appended manager as a file of its own, made once in a boot: that takes

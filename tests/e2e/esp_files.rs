@@ -29,6 +29,28 @@ pub(crate) fn delete(disk: &Path, file: &str) -> Result<()> {
     Ok(())
 }
 
+/// Bytes that files may still take.
+pub(crate) fn free(disk: &Path) -> Result<u64> {
+    let text = String::from_utf8(mtools(disk, "mdir", &["::/"])?.stdout)?;
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_suffix("bytes free"));
+    let digits: String = line
+        .with_context(|| format!("mdir tells of no free bytes: {text}"))?
+        .split_whitespace()
+        .collect();
+    digits.parse().with_context(|| digits.clone())
+}
+
+/// Makes `file` of so many zeros.
+pub(crate) fn fill(disk: &Path, file: &str, bytes: u64) -> Result<()> {
+    let source = tempfile::NamedTempFile::new()?;
+    source.as_file().set_len(bytes)?;
+    let source = source.path().display().to_string();
+    mtools(disk, "mcopy", &[&source, &format!("::/{file}")])?;
+    Ok(())
+}
+
 /// The names in `folder`, in order.
 pub(crate) fn names(disk: &Path, folder: &str) -> Result<Vec<String>> {
     let output = mtools(disk, "mdir", &["-b", &format!("::/{folder}")])?;

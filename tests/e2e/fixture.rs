@@ -180,12 +180,17 @@ pub(crate) fn forward(config: &mut Config, port: u16) -> Result<u16> {
 
 /// Boots `config` with an operator of the story's own, who trusts the host.
 pub(crate) fn boot(config: Config) -> Result<Guest> {
+    boot_within(config, PATIENCE)
+}
+
+/// [`boot`], which may come to a host that answers as late as this.
+pub(crate) fn boot_within(config: Config, patience: Duration) -> Result<Guest> {
     let operator = config.folder.join("operator");
     if !operator.exists() {
         copy_folder(&pki()?, &operator)?;
     }
     let guest = Guest::boot(config, &operator)?;
-    guest.trust(PATIENCE)?;
+    guest.trust(patience)?;
     Ok(guest)
 }
 

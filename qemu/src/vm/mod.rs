@@ -3,6 +3,7 @@
 mod bench;
 mod crash;
 mod down;
+mod faults;
 mod files;
 mod host;
 mod test;
@@ -30,6 +31,8 @@ enum Action {
     Bench(bench::Options),
     /// Cut power at each write of an update, for longer than the tests do
     Crash(crash::Options),
+    /// Run the stories of faults in updates in their full forms
+    Faults(faults::Options),
     /// Run all tests: format, clippy, unit, property, tidy, end to end under QEMU
     Test(test::Options),
 }
@@ -45,6 +48,7 @@ pub fn run() -> Result<()> {
         Action::Down => down::run(),
         Action::Bench(options) => bench::run(&options),
         Action::Crash(options) => crash::run(&options),
+        Action::Faults(options) => faults::run(&options),
         Action::Test(options) => test::run(&options),
     }
 }

@@ -14,7 +14,7 @@ const SERVER: &str = "[container]\nimage = \"localhost/busybox:1\"\nports = [\"8
 const SPEAKER: &str = "[container]\nimage = \"localhost/busybox:1\"\n";
 
 /// Takes all that it can get with a volume, its log and its root, over and over.
-const HOG: &str = "[container]\nimage = \"localhost/busybox:1\"\nvolumes = [\"hog:/data\"]\n\
+pub(super) const HOG: &str = "[container]\nimage = \"localhost/busybox:1\"\nvolumes = [\"hog:/data\"]\n\
     command = [\"busybox\", \"sh\", \"-c\", '''\n\
     [ -e /data/some ] || busybox dd if=/dev/zero of=/data/some bs=1M count=8\n\
     while true; do busybox head -c 4000000 /dev/urandom\n\
@@ -79,7 +79,7 @@ fn expect_service(guest: &Guest, port: u16) -> Result<i32> {
 
 /// There is nothing left for containers; `status` and the console say so, and
 /// what to do.
-fn expect_full(guest: &Guest) -> Result<()> {
+pub(super) fn expect_full(guest: &Guest) -> Result<()> {
     const FULL: &str = "the state partition is full";
     fixture::wait("a full disk", || {
         Ok(guest.operator().status()?.state_free == 0)

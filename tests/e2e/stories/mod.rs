@@ -8,6 +8,7 @@ mod boot_partition;
 mod bus;
 mod crash_only;
 mod demo;
+mod faults;
 mod full_state;
 mod lifecycle;
 mod limits;
@@ -161,5 +162,45 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     (
         "a_trial_goes_on_when_its_manager_is_killed",
         trials::manager_killed,
+    ),
+    (
+        "fault_bad_bundles_and_servers_change_nothing_and_say_why",
+        faults::refusals::nothing_harms,
+    ),
+    (
+        "fault_units_that_stay_ill_flap_or_lack_their_image_go_back",
+        faults::gates::that_stay_shut,
+    ),
+    (
+        "fault_managers_that_never_answer_give_way",
+        faults::managers::that_never_answer,
+    ),
+    (
+        "fault_power_goes_three_times_and_the_update_arrives",
+        faults::power::gone_three_times,
+    ),
+    (
+        "fault_a_full_state_partition_is_updated",
+        faults::full_state::updated,
+    ),
+    (
+        "fault_a_kernel_that_panics_gives_way",
+        faults::boots::panicking_kernel,
+    ),
+    (
+        "fault_an_exiting_pid_1_gives_way",
+        faults::boots::exiting_init,
+    ),
+    (
+        "fault_a_truncated_kernel_image_gives_way",
+        faults::boots::truncated_kernel,
+    ),
+    (
+        "fault_a_flipped_bit_in_the_root_gives_way",
+        faults::boots::flipped_root_bit,
+    ),
+    (
+        "fault_a_flipped_bit_in_the_hash_tree_gives_way",
+        faults::boots::flipped_tree_bit,
     ),
 ];

@@ -14,7 +14,7 @@ const REBUILDS: usize = 5;
 
 /// What `orlop-image build --json` prints.
 #[derive(Deserialize)]
-struct Built {
+pub(super) struct Built {
     parts: Vec<Part>,
 }
 
@@ -26,7 +26,14 @@ struct Part {
 }
 
 impl Built {
-    fn bytes(&self, name: &str) -> Result<u64> {
+    /// Builds the host that the TOML `host` describes at `output`, with a bundle
+    /// beside it if there is a `key` to sign it.
+    pub(super) fn build(host: &Path, output: &Path, key: Option<&Path>) -> Result<Built> {
+        let report = build::disk_report(host, output, key)?;
+        serde_json::from_str(&report).with_context(|| format!("orlop-image printed {report}"))
+    }
+
+    pub(super) fn bytes(&self, name: &str) -> Result<u64> {
         let part = self.parts.iter().find(|part| part.name == name);
         Ok(part.with_context(|| format!("no part {name:?}"))?.bytes)
     }
@@ -116,8 +123,7 @@ impl Place {
     fn build_host(&self, name: &str, toml: &str) -> Result<Built> {
         let host = self.0.join(format!("{name}.toml"));
         std::fs::write(&host, toml)?;
-        let report = build::disk_report(&host, &self.0.join(format!("{name}.img")))?;
-        serde_json::from_str(&report).with_context(|| format!("orlop-image printed {report}"))
+        Built::build(&host, &self.0.join(format!("{name}.img")), None)
     }
 }
 

@@ -4,26 +4,32 @@
 //! measured side by side. So boots of each kind take turns, and another host's
 //! boots, which `--beside-direct` and `--beside-ovmf` tell how to time, take
 //! theirs among them.
+//!
+//! `cargo vm bench update` measures updates instead.
 
 mod beside;
 mod boots;
 mod conditions;
 mod image;
+mod output;
 mod report;
+mod update;
 
-use std::path::PathBuf;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use self::beside::Beside;
 use self::boots::Boots;
 use self::conditions::Conditions;
+use self::output::Output;
 use self::report::{Report, Row};
 use super::up;
-use crate::{debian, paths};
+use crate::debian;
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Options {
+    #[command(subcommand)]
+    of: Option<Of>,
     /// How many boots of each kind; the table shows medians
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -37,16 +43,21 @@ pub(super) struct Options {
     /// What the table calls that other host
     #[arg(long, value_name = "NAME", default_value = "the other host")]
     beside_name: String,
-    /// Write the table in Markdown, too
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-    /// Where the figures go as JSON, `-` being standard output [default:
-    /// bench.json in target/vm]
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What is measured instead.
+#[derive(clap::Subcommand)]
+enum Of {
+    /// Measure updates: bytes moved, time, write rate, downtime, memory
+    Update(update::Options),
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
+    if let Some(Of::Update(options)) = &options.of {
+        return update::run(options);
+    }
     debian::ensure(debian::FOR_UP)?;
     let disk = up::build_image(None)?;
     let mut conditions = Conditions::now()?;
@@ -57,22 +68,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     rows.extend(image::rows()?);
     conditions.at_end()?;
     let report = Report { conditions, rows };
-    println!("\n{}", report.table());
-    let json = serde_json::to_string_pretty(&report)?;
-    match &options.json {
-        Some(file) if file.as_os_str() == "-" => println!("{json}"),
-        Some(file) => write(file, &json)?,
-        None => {
-            let file = paths::vm().join("bench.json");
-            write(&file, &json)?;
-            println!("As JSON: {}", file.display());
-        }
-    }
-    if let Some(file) = &options.markdown {
-        write(file, &report.markdown())?;
-        println!("As Markdown: {}", file.display());
-    }
-    Ok(())
+    options.output.give(&report, "bench.json")
 }
 
 /// All that needs a booted guest, turn by turn. The first turn is not counted:
@@ -119,8 +115,4 @@ fn boots(options: &Options, boots: Boots, conditions: &mut Conditions) -> Result
     rows.extend(stages.rows()?);
     rows.extend(idle);
     Ok(rows)
-}
-
-fn write(file: &std::path::Path, text: &str) -> Result<()> {
-    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }

@@ -83,7 +83,7 @@ impl Row {
     fn cells(&self) -> [String; 4] {
         let number = |value: f64| match self.unit {
             "ms" => format!("{value:.0}"),
-            "MiB" => format!("{value:.1}"),
+            "MiB" | "MiB/s" => format!("{value:.1}"),
             _ => format!("{value:.2}"),
         };
         let with_unit = |value: f64| format!("{} {}", number(value), self.unit);
