@@ -44,21 +44,25 @@ impl BootEntry {
 /// Its rules (`boot_entry_compare`): entries with no tries left go last; then by sort key, machine
 /// id and version from `.osrel`, which are alike in all of Orlop's; then by file name, the highest
 /// first, numbers in it compared as numbers. So the serial decides. Two entries of one serial exist
-/// only after a rename that power interrupted; then the version, the tries left and the tries done
-/// decide, so that the answer is the same on each start.
+/// only after a rename that power interrupted; then the rest of the name decides, the higher number
+/// first: the version, the tries left, the tries done.
 pub fn boot_order(entries: &mut [BootEntry]) {
     entries.sort_by(compare);
 }
 
 fn compare(a: &BootEntry, b: &BootEntry) -> Ordering {
     let tries = |entry: &BootEntry| entry.tries.map(|tries| tries.left);
-    let done = |entry: &BootEntry| entry.tries.map_or(0, |tries| tries.done);
+    // A name that says nothing of tries done comes before one that does.
+    let done = |entry: &BootEntry| match entry.tries.map_or(0, |tries| tries.done) {
+        0 => u32::MAX,
+        done => done,
+    };
     a.is_bad()
         .cmp(&b.is_bad())
         .then_with(|| b.serial.cmp(&a.serial))
         .then_with(|| b.version.cmp(&a.version))
         .then_with(|| tries(b).cmp(&tries(a)))
-        .then_with(|| done(a).cmp(&done(b)))
+        .then_with(|| done(b).cmp(&done(a)))
 }
 
 /// Why a file name is none of ours.
