@@ -395,7 +395,7 @@ fn shares(device: &File, gives_way: &[String]) -> io::Result<Option<String>> {
 }
 
 /// Whether an error says that the kernel has no vfat, or not yet.
-pub(crate) fn no_vfat(error: &io::Error) -> bool {
+fn no_vfat(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::NODEV.raw_os_error())
 }
 

@@ -6,7 +6,7 @@ use orlop_slot::trial::fallback;
 use super::{Case, NO_REPORT, Seen};
 use crate::handle::Handle;
 use crate::host::Host;
-use crate::installs::{no_vfat, uki};
+use crate::installs::uki;
 use crate::paths::Paths;
 
 /// Why a version is given up by hand, as it is put on record.
@@ -24,15 +24,10 @@ pub async fn roll_back(
     whole: impl FnOnce([u8; 32]) -> std::io::Result<()> + Send + 'static,
 ) -> Result<InstalledVersion, ApiError> {
     let case = Case::new(handle, host, paths).ok_or_else(|| ApiError::conflict(NO_REPORT))?;
-    let about = |error: std::io::Error| {
-        let again = if no_vfat(&error) {
-            "; try again in a few seconds"
-        } else {
-            ""
-        };
-        ApiError::unavailable(format!("the boot partition cannot be read: {error}{again}"))
-    };
-    let listing = case.on_esp(|esp| esp.list()).await.map_err(about)?;
+    let listing = case.esp.list_once_there().await;
+    let listing = listing.map_err(|error| {
+        ApiError::unavailable(format!("the boot partition cannot be read: {error}"))
+    })?;
     let record = case.records.trial().unwrap_or_default();
     let nowhere = |why: &str| {
         let message = format!("there is no version to go back to: {why}");
@@ -69,10 +64,16 @@ pub async fn roll_back(
     let steps = orlop_slot::after_failing(serial, &case.running, &listing.files);
     match case.take(serial, steps, Some(report)).await {
         Seen::Leaving => Ok(goes_to),
-        Seen::Decided(_) => Err(ApiError::internal(
-            "the boot partition cannot be written, so the host stays for now: `orlop status` has the \
-             cause",
-        )
-        .with_help("it goes back when it is rebooted, or with `orlop rollback` once that is mended")),
+        Seen::Decided(_) => {
+            // What runs is what it was before, or a later reboot would go back unasked.
+            let installed = case.look(None).await;
+            let steps = orlop_slot::after_passing(serial, &case.running, &installed);
+            case.take(serial, steps, None).await;
+            case.shown.settle();
+            Err(ApiError::internal(
+                "the boot partition cannot be written, so the host stays with what runs",
+            )
+            .with_help("`orlop status` has the cause"))
+        }
     }
 }

@@ -182,14 +182,6 @@ impl Case {
         }
     }
 
-    /// Does something with the ESP, on a thread that may wait for a disk.
-    async fn on_esp<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Esp) -> std::io::Result<T> + Send + 'static,
-    ) -> std::io::Result<T> {
-        self.esp.aside(work).await
-    }
-
     /// Lets the gate decide, and does what follows.
     async fn judge(&self, serial: u32, installed: &[Installed]) -> Seen {
         let known = self.shown.failed();
@@ -355,7 +347,7 @@ impl Case {
 
     async fn rename(&self, rename: Rename) {
         let Rename { from, to } = rename.clone();
-        let renamed = self.on_esp(move |esp| esp.rename(&rename)).await;
+        let renamed = self.esp.aside(move |esp| esp.rename(&rename)).await;
         if let Err(error) = renamed {
             self.shown.warn(format!(
                 "{from} on the EFI system partition cannot be renamed to {to}: {error}"

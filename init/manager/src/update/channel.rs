@@ -13,7 +13,7 @@ use orlop_bundle::compare;
 use orlop_control::types::{ApiError, ChannelStatus, InstalledVersion, UpdateQuery, VersionState};
 use orlop_unit::{ApplyUpdates, Update};
 
-use super::fetch::Offer;
+use super::fetch::{Offer, public};
 use super::pending::Origin;
 use super::{Updater, aside};
 
@@ -58,7 +58,7 @@ impl Channel {
             u64::try_from(left).unwrap_or(u64::MAX)
         };
         Some(ChannelStatus {
-            url: followed.url.clone(),
+            url: public(&followed.url),
             apply: followed.apply.as_str().to_owned(),
             checked: shown.checked,
             next_ms: shown.next.map(left),
@@ -69,7 +69,7 @@ impl Channel {
 
 impl Followed {
     fn found(&self, found: String) {
-        tracing::info!("channel {}: {found}", self.url);
+        tracing::info!("channel {}: {found}", public(&self.url));
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.checked = Some(Timestamp::now());
         shown.found = found;
@@ -163,7 +163,7 @@ impl Updater {
             return Ok(None);
         };
         let version = offer.head.manifest().version.clone();
-        self.judge(offer.head.clone(), false).map_err(about)?;
+        let trusted = self.judge(offer.head, false).map_err(about)?;
         if self.has_failed(&version).await.map_err(about)? {
             return Ok(Some(format!(
                 "version {version} failed on this host, and is not taken again by itself"
@@ -189,7 +189,7 @@ impl Updater {
         };
         let source = offer.source;
         let origin = Origin::Web { source };
-        self.start(offer.head, origin, query).await.map_err(about)?;
+        self.start(trusted, origin, query).await.map_err(about)?;
         Ok(Some(format!("version {version} is being installed")))
     }
 }

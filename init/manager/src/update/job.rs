@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use super::error::UpdateError;
 use super::fetch::{Http, fetch};
 use super::pending::Origin;
 use super::progress::Progress;
+use super::section::Section;
 use super::stop::Stop;
 use super::survey::{Sources, Survey, survey};
 use super::target::Target;
@@ -349,23 +349,6 @@ impl Job {
         };
         let copied = self.disks.esp.copy(from, length, check);
         copied.map_err(UpdateError::disk("writing", "the boot partition"))
-    }
-}
-
-/// A part of a file, read from its start to its end.
-struct Section<'f> {
-    file: &'f File,
-    at: u64,
-    end: u64,
-}
-
-impl Read for Section<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let most = bytes.len().min(left);
-        let read = self.file.read_at(&mut bytes[..most], self.at)?;
-        self.at += read as u64;
-        Ok(read)
     }
 }
 

@@ -18,6 +18,7 @@ mod pending;
 mod places;
 mod progress;
 mod resume;
+mod section;
 mod stop;
 mod survey;
 mod target;
@@ -76,7 +77,6 @@ struct Inner {
 /// The update that is under way.
 #[derive(Debug, Clone)]
 struct Current {
-    head: Digest,
     target: Arc<Target>,
     stop: Stop,
     http: Http,
@@ -151,8 +151,9 @@ impl Updater {
                 }
             },
         };
+        let trusted = self.judge(offer.head, query.allow_downgrade)?;
         let source = offer.source;
-        self.start(offer.head, Origin::Web { source }, query).await
+        self.start(trusted, Origin::Web { source }, query).await
     }
 
     async fn offer(&self, url: String) -> Result<Offer, ApiError> {
@@ -210,20 +211,19 @@ impl Updater {
         }
     }
 
-    /// Begins an update to what `head` tells of, or joins the one that is under way.
+    /// Begins an update to what a head tells of that is believed and wanted, or joins the one that is under way.
     async fn start(
         &self,
-        head: Head,
+        trusted: Trusted,
         origin: Origin,
         query: UpdateQuery,
     ) -> Result<UpdateStatus, ApiError> {
-        let trusted = self.judge(head, query.allow_downgrade)?;
         let head = Arc::new(trusted.into_head());
         let digest = Digest::of(&head.encode());
         let _turn = self.0.begins.lock().await;
         let current = self.current().clone();
         if let Some(current) = current {
-            return match current.head == digest && current.pending.origin.is_like(&origin) {
+            return match current.pending.head == digest && current.pending.origin.is_like(&origin) {
                 true => self.join(current.pending, query).await,
                 false => Err(api_error::another(&self.0.progress.status())),
             };
@@ -231,12 +231,16 @@ impl Updater {
         if query.dry_run {
             return self.plan(head, &origin).await;
         }
-        let pending = Pending::new(origin, query.allow_downgrade, query.no_reboot, &head);
+        let pending = Pending::new(origin, query.allow_downgrade, query.no_reboot, digest);
         let target = self.open(Arc::clone(&head)).await?;
         let (files, asked) = (self.0.pending.clone(), pending.clone());
         let put = aside(move || files.put(&asked, &head)).await?;
         put.map_err(|error| api_error::record(&error))?;
-        self.go(pending, target)?;
+        if let Err(error) = self.go(pending, target) {
+            // What is refused is not begun by the next manager.
+            self.forget().await;
+            return Err(error);
+        }
         Ok(self.status())
     }
 
@@ -289,7 +293,6 @@ impl Updater {
             Origin::Upload => Http::new(self.0.paths.resolv_conf(), None, self.0.patience),
         };
         let current = Current {
-            head: Digest::of(&target.head().encode()),
             target: Arc::new(target),
             stop: Stop::default(),
             http,
@@ -383,7 +386,13 @@ impl Updater {
     /// # Errors
     /// None is under way, or it is all but installed.
     pub async fn cancel(&self) -> Result<UpdateStatus, ApiError> {
-        let current = self.current().clone();
+        let mut current = self.current().clone();
+        let mut turn = None;
+        if current.is_none() {
+            // What is to be gone on with may be under way by the time that this has its turn.
+            turn = Some(self.0.begins.lock().await);
+            current = self.current().clone();
+        }
         let phase = self.0.progress.status().phase;
         match current {
             Some(_) if phase == UpdatePhase::Installing => {
@@ -403,6 +412,7 @@ impl Updater {
             }
             None => return Err(ApiError::conflict("no update is under way")),
         }
+        drop(turn);
         Ok(self.status())
     }
 

@@ -58,12 +58,17 @@ pub(super) struct Pending {
     pub(super) begun: u32,
     /// The least that was missing at a start, in bytes; none before that was known.
     least: Option<u64>,
-    /// Of the head.
-    head: Digest,
+    /// Of the bundle's head.
+    pub(super) head: Digest,
 }
 
 impl Pending {
-    pub(super) fn new(origin: Origin, allow_downgrade: bool, no_reboot: bool, head: &Head) -> Self {
+    pub(super) fn new(
+        origin: Origin,
+        allow_downgrade: bool,
+        no_reboot: bool,
+        head: Digest,
+    ) -> Self {
         Pending {
             format: FORMAT,
             origin,
@@ -71,7 +76,7 @@ impl Pending {
             no_reboot,
             begun: 0,
             least: None,
-            head: Digest::of(&head.encode()),
+            head,
         }
     }
 

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::os::unix::fs::FileExt;
 
 use orlop_bundle::chunk::{SIZE_MAX, SIZES, cut};
 use orlop_bundle::{Digest, Index};
@@ -14,6 +13,7 @@ use orlop_control::types::UpdatePlan;
 
 use super::error::UpdateError;
 use super::places::in_order;
+use super::section::Section;
 use super::stop::Stop;
 
 /// Bytes that are read at once.
@@ -87,11 +87,7 @@ fn in_target(index: &Index, target: &File, stop: &Stop) -> Result<Vec<Found>, Up
         at: u64,
     }
     let mut counts = vec![Count::default(); index.entries().len()];
-    let start = Positioned {
-        file: target,
-        at: 0,
-    };
-    let mut input = BufReader::with_capacity(READ, start);
+    let mut input = BufReader::with_capacity(READ, Section::whole(target));
     let mut bytes = vec![0; SIZE_MAX as usize];
     for place in in_order(index) {
         stop.check()?;
@@ -128,7 +124,7 @@ fn in_running(
         .map(|(entry, number)| (entry.digest, number))
         .collect();
     let mut offset = 0;
-    let input = BufReader::with_capacity(READ, Positioned { file, at: 0 });
+    let input = BufReader::with_capacity(READ, Section::whole(file));
     for piece in cut(input, SIZES) {
         stop.check()?;
         if wanted.is_empty() {
@@ -141,18 +137,4 @@ fn in_running(
         offset += piece.len() as u64;
     }
     Ok(())
-}
-
-/// A file, read from a place of its own.
-struct Positioned<'f> {
-    file: &'f File,
-    at: u64,
-}
-
-impl Read for Positioned<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read_at(bytes, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
 }

@@ -26,7 +26,8 @@ impl Updater {
     ) -> Result<UpdateStatus, ApiError> {
         self.ready()?;
         let head = Head::read(&mut head.as_slice()).map_err(UpdateError::Bundle)?;
-        self.start(head, Origin::Upload, query).await
+        let trusted = self.judge(head, query.allow_downgrade)?;
+        self.start(trusted, Origin::Upload, query).await
     }
 
     /// The chunks that are to be sent.

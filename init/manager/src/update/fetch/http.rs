@@ -13,7 +13,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, BodyReader, http};
 
-use super::FetchError;
+use super::{FetchError, public};
 
 /// How long a name may take to be resolved.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -108,14 +108,14 @@ impl Http {
             request = request.header("range", format!("bytes={first}-{last}"));
         }
         let response = request.call().map_err(|error| FetchError::Unreachable {
-            url: url.to_owned(),
+            url: public(url),
             reason: error.to_string(),
         })?;
         let partial = match response.status() {
             http::StatusCode::OK => false,
             http::StatusCode::PARTIAL_CONTENT => true,
             status => {
-                let (url, status) = (url.to_owned(), status.as_u16());
+                let (url, status) = (public(url), status.as_u16());
                 return Err(FetchError::Status { url, status });
             }
         };
@@ -123,7 +123,7 @@ impl Http {
             && !starts_at(&response, first)
         {
             return Err(FetchError::Range {
-                url: url.to_owned(),
+                url: public(url),
                 first,
             });
         }

@@ -11,7 +11,7 @@ use orlop_bundle::{BundleError, ChunkError};
 use thiserror::Error;
 
 pub(super) use http::{Http, Patience};
-pub(super) use source::{Offer, Source};
+pub(super) use source::{Offer, Source, public};
 pub(super) use workers::fetch;
 
 /// How many requests are under way at once. Of each at most [`workers::RUN_MAX`] bytes are asked

@@ -77,11 +77,11 @@ impl Offer {
 fn read(mut answer: impl Read, url: &str) -> Result<Head, FetchError> {
     Head::read(&mut answer).map_err(|error| match error {
         orlop_bundle::BundleError::Read(error) => FetchError::Unreachable {
-            url: url.to_owned(),
+            url: public(url),
             reason: error.to_string(),
         },
         error => FetchError::Head {
-            url: url.to_owned(),
+            url: public(url),
             error,
         },
     })
@@ -91,7 +91,7 @@ fn read(mut answer: impl Read, url: &str) -> Result<Head, FetchError> {
 fn check(url: &str) -> Result<&str, FetchError> {
     let refuse = |problem: &str| {
         Err(FetchError::Url {
-            url: url.chars().take(200).collect(),
+            url: public(url).chars().take(200).collect(),
             problem: problem.to_owned(),
         })
     };
@@ -108,7 +108,7 @@ fn check(url: &str) -> Result<&str, FetchError> {
 }
 
 /// A URL without its query, and without a user's name and password.
-pub(super) fn public(url: &str) -> String {
+pub(in crate::update) fn public(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or(url);
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();

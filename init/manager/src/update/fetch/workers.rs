@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use orlop_bundle::chunk::COMPRESSED_MAX;
 use orlop_bundle::{ChunkError, Entry, Head};
 
-use super::{FetchError, Http, Source, WORKERS};
+use super::{FetchError, Http, Source, WORKERS, public};
 use crate::update::error::UpdateError;
 use crate::update::stop::Stop;
 use crate::update::target::{PutError, Target};
@@ -285,6 +285,7 @@ impl Work<'_> {
                 if *parts && !answer.partial {
                     // It did, when it gave the head.
                     let first = from;
+                    let url = public(&url);
                     return Err(FetchError::Range { url, first }.into());
                 }
                 let skipped = if answer.partial { 0 } else { from };
@@ -309,12 +310,12 @@ impl Work<'_> {
             .map_err(|error| match error {
                 PutError::Update(error) => Setback::Update(error),
                 PutError::Chunk(error) => Setback::Fetch(FetchError::Chunk {
-                    url: url.to_owned(),
+                    url: public(url),
                     number,
                     error,
                 }),
                 PutError::NoChunk(number) => Setback::Fetch(FetchError::Chunk {
-                    url: url.to_owned(),
+                    url: public(url),
                     number,
                     error: ChunkError::Packing { expected: 0 },
                 }),
@@ -329,7 +330,7 @@ impl Work<'_> {
 
 fn broken(url: &str, error: &std::io::Error) -> FetchError {
     FetchError::Unreachable {
-        url: url.to_owned(),
+        url: public(url),
         reason: format!("the answer broke off: {error}"),
     }
 }

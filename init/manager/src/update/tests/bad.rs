@@ -131,6 +131,13 @@ async fn a_server_without_the_head_is_an_error_of_the_request() {
         let message = refusal.unwrap_err().message;
         assert!(message.contains(expected), "{message}");
     }
+    let secret = server.url("none.orlop?signature=secret");
+    let refusal = updater.begin(Some(secret), query("")).await;
+    let message = refusal.unwrap_err().message;
+    assert!(
+        message.contains("none.orlop") && !message.contains("secret"),
+        "{message}"
+    );
     let none = updater.begin(None, query("")).await.unwrap_err();
     assert!(none.message.contains("no channel"), "{none:?}");
     world.assert_untouched();

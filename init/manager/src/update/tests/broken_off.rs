@@ -191,3 +191,37 @@ async fn a_manager_that_never_gets_through_gives_up() {
     assert!(problem.contains("begun 8 times"), "{problem}");
     assert!(!world.pending());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_to_be_gone_on_with_can_be_given_up() {
+    let (world, server, _) = strange();
+    server.choose(|number, _| match number {
+        0 => Manner::Well,
+        _ => Manner::Hangs,
+    });
+    let updater = world.updater();
+    updater
+        .begin(Some(server.url("")), query(""))
+        .await
+        .unwrap();
+    let dir = world.at("var/lib/orlop/update");
+    let kept = ["pending.json", "pending.head"].map(|name| dir.join(name));
+    let bytes = kept.clone().map(|path| std::fs::read(path).unwrap());
+    updater.cancel().await.unwrap();
+    wait(&updater, &ENDED).await;
+    for (path, bytes) in kept.iter().zip(bytes) {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let next = world.updater_on_trial("");
+    let running = tokio::spawn(next.clone().run());
+    wait(&next, &[UpdatePhase::Surveying]).await;
+    let begun = next.begin(Some(server.url("")), query("")).await;
+    assert!(begun.unwrap_err().message.contains("not passed its trial"));
+    next.cancel().await.unwrap();
+    assert!(!world.pending());
+    next.0.host.trial.settle();
+    // The channel, of which there is none, is followed once nothing is to be gone on with.
+    running.await.unwrap();
+    assert_eq!(next.status().phase, UpdatePhase::Failed);
+    world.assert_untouched();
+}

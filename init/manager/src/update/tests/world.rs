@@ -215,10 +215,16 @@ impl World {
     }
 
     pub(super) fn updater_with(&self, overlay: &str) -> Updater {
+        let updater = self.updater_on_trial(overlay);
+        updater.0.host.trial.settle();
+        updater
+    }
+
+    /// The same, of a version that is not found good yet.
+    pub(super) fn updater_on_trial(&self, overlay: &str) -> Updater {
         fs::create_dir_all(self.at("etc/orlop")).unwrap();
         fs::write(self.at("etc/orlop/host.toml"), overlay).unwrap();
         let host = Host::read(&self.paths).unwrap();
-        host.trial.settle();
         let (handle, mut requests) = Handle::new(self.at("uploads"));
         let reboot = self.reboot.clone();
         tokio::spawn(async move {
