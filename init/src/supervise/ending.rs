@@ -6,6 +6,9 @@
 //! Killing ──alone | deadline──► Done
 //! ```
 //!
+//! A host whose manager is not trusted any more begins with Terminating: nobody
+//! is there to stop containers by their units' settings.
+//!
 //! Every step ends by its deadline, so the machine goes down whatever its
 //! processes do; a kernel that hangs on the way is the watchdog's business.
 //! How long the containers get is for their units to say, so the manager asks
@@ -84,6 +87,15 @@ impl Ending {
         }
     }
 
+    /// The first step of a host that has no manager to stop its containers; every
+    /// process is to get SIGTERM with it.
+    pub(crate) fn without_manager(mode: ShutdownMode, now_ms: u64) -> Self {
+        Self::Terminating {
+            mode,
+            deadline_ms: now_ms.saturating_add(TERM_MS),
+        }
+    }
+
     /// The state after `event`, and what to do.
     pub(crate) fn step(self, event: Event, now_ms: u64) -> (Self, Option<Act>) {
         use Ending::{Containers, Done, Killing, Terminating};
@@ -105,8 +117,8 @@ impl Ending {
                 (next, None)
             }
             (Containers { mode, .. }, Tick | ContainersStopped) => {
-                let deadline_ms = now_ms.saturating_add(TERM_MS);
-                (Terminating { mode, deadline_ms }, Some(Act::Terminate))
+                let next = Self::without_manager(mode, now_ms);
+                (next, Some(Act::Terminate))
             }
             (Terminating { deadline_ms, .. }, Tick) if !past(deadline_ms) => (self, None),
             (Terminating { mode, .. }, Tick) => {
@@ -228,6 +240,19 @@ mod tests {
             );
         }
         assert_eq!(now - 1_000, UNASKED_MS + TERM_MS + KILL_MS);
+    }
+
+    #[test]
+    fn without_a_manager_the_containers_get_a_moment_only() {
+        let mut state = Ending::without_manager(Reboot, 1_000);
+        let mut acts = Vec::new();
+        while let Some(wake) = state.wake_ms() {
+            assert!(wake <= 1_000 + TERM_MS + KILL_MS);
+            let (next, act) = state.step(Tick, wake);
+            state = next;
+            acts.extend(act);
+        }
+        assert_eq!(acts, [Act::Kill, Act::Finish(Reboot)]);
     }
 
     /// When the containers are waited for no longer.

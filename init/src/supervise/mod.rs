@@ -200,14 +200,7 @@ impl Supervisor {
                         let _ = rustix::process::kill_process(pid, Signal::KILL);
                     }
                 }
-                pulse::Act::Distrust => {
-                    let fate = match self.watchdog {
-                        Some(_) => "the watchdog is fed no longer and will reset the machine",
-                        None => "there is no watchdog to reset the machine",
-                    };
-                    self.console
-                        .say(&format!("no manager has answered for long: {fate}"));
-                }
+                pulse::Act::Distrust => self.give_up(),
             }
         }
     }
@@ -227,6 +220,26 @@ impl Supervisor {
         self.ending = Some(ending);
         self.outbox.stop_containers(ending::LONGEST_MS);
         self.pulse.shut_down_by(ending.down_by_ms());
+    }
+
+    /// Nothing answers, and nothing that PID 1 can start will: the host is
+    /// restarted, which is in order still, and for a version on trial one try.
+    /// One that was going down already is left to the watchdog.
+    fn give_up(&mut self) {
+        if self.ending.is_some() {
+            let fate = match self.watchdog {
+                Some(_) => "the watchdog is fed no longer and will reset the machine",
+                None => "there is no watchdog to reset the machine",
+            };
+            self.console.say(&format!("not down in time: {fate}"));
+            return;
+        }
+        self.console
+            .say("no manager has answered for long: restarting the machine");
+        let ending = Ending::without_manager(ShutdownMode::Reboot, clock::now_ms());
+        self.ending = Some(ending);
+        self.pulse.shut_down_by(ending.down_by_ms());
+        self.terminate();
     }
 
     /// Gives the containers the time that their units need.
@@ -255,10 +268,7 @@ impl Supervisor {
                     self.console
                         .say("the containers did not stop in time: going on without them");
                 }
-                self.pulse.retired();
-                self.keeper = self.keeper.step(keeper::Event::Retire, clock::now_ms()).0;
-                self.console.say("stopping every process");
-                self.kill_all(Signal::TERM);
+                self.terminate();
                 None
             }
             ending::Act::Kill => {
@@ -283,6 +293,14 @@ impl Supervisor {
             | Ending::Done { .. } => ending::Event::Tick,
         };
         self.step_ending(event)
+    }
+
+    /// Asks every process to end, the last manager too.
+    fn terminate(&mut self) {
+        self.pulse.retired();
+        self.keeper = self.keeper.step(keeper::Event::Retire, clock::now_ms()).0;
+        self.console.say("stopping every process");
+        self.kill_all(Signal::TERM);
     }
 
     fn kill_all(&self, signal: Signal) {

@@ -1,17 +1,24 @@
 //! Whether the manager is alive, and so whether the watchdog is fed.
 //!
 //! PID 1 asks, the manager answers. A manager that has not answered for
-//! [`HANG_MS`] is killed (being crash-only, it comes back where it was); when no
-//! manager has answered for [`TRUST_MS`], restarts included, the watchdog goes
-//! hungry and resets the machine. During a shutdown the trust has a fixed end,
-//! but a manager that hangs is still found out: the next one goes on stopping.
+//! [`HANG_MS`] is killed (being crash-only, it comes back where it was). When no
+//! manager has answered for [`TRUST_MS`], restarts included, or none within
+//! [`FIRST_MS`] of the boot, the host is to restart. During a shutdown the trust
+//! has a fixed end, at which the watchdog goes hungry, but a manager that hangs
+//! is still found out: the next one goes on stopping.
 
 /// How often the manager is asked, in milliseconds.
 pub(crate) const ASK_MS: u64 = 2_000;
 /// How long a manager may leave questions unanswered, in milliseconds.
 pub(crate) const HANG_MS: u64 = 20_000;
-/// How long the watchdog is fed after the last answer, in milliseconds: room
-/// for a hung manager to be found out, killed, and three slow restarts.
+/// How long a boot may go without its first answer, in milliseconds: room for a
+/// hung manager to be found out and for the next to answer, which takes a second.
+/// No more, because no container runs yet, and because a new version with a
+/// manager that never answers is started three times before the old one is.
+pub(crate) const FIRST_MS: u64 = 25_000;
+/// How long managers are trusted after the last answer, in milliseconds: room
+/// for a hung manager to be found out, killed, and three slow restarts, while
+/// its containers run on.
 pub(crate) const TRUST_MS: u64 = 90_000;
 /// How often the watchdog is fed, in milliseconds.
 pub(crate) const FEED_MS: u64 = 5_000;
@@ -25,7 +32,8 @@ pub(crate) enum Act {
     Feed,
     /// Kill the manager: it does not answer.
     Kill(i32),
-    /// Say that the watchdog is no longer fed. Once for each loss of trust.
+    /// Nobody is trusted any more, and the watchdog is not fed. Once for each
+    /// loss of trust.
     Distrust,
 }
 
@@ -38,6 +46,7 @@ pub(crate) struct Pulse {
     sign_ms: u64,
     trusted_until_ms: u64,
     fed_ms: Option<u64>,
+    /// Said already.
     distrusted: bool,
     process: Option<i32>,
     /// Answers no longer earn trust.
@@ -45,13 +54,13 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// A pulse that starts out trusted.
+    /// A boot's pulse, which starts out trusted.
     pub(crate) fn new(now_ms: u64) -> Self {
         Self {
             seq: 0,
             asked_ms: now_ms,
             sign_ms: now_ms,
-            trusted_until_ms: now_ms.saturating_add(TRUST_MS),
+            trusted_until_ms: now_ms.saturating_add(FIRST_MS),
             fed_ms: None,
             distrusted: false,
             process: None,
@@ -81,7 +90,7 @@ impl Pulse {
         if self.shuts_down {
             return;
         }
-        self.trusted_until_ms = self.trusted_until_ms.max(now_ms.saturating_add(TRUST_MS));
+        self.trusted_until_ms = now_ms.saturating_add(TRUST_MS);
         self.distrusted = false;
     }
 
@@ -195,7 +204,20 @@ mod tests {
             }
             pulse.ended();
         }
-        assert!(fed_last < TRUST_MS);
+        assert!(fed_last < FIRST_MS);
+    }
+
+    #[test]
+    fn a_boot_without_an_answer_is_given_up_soon_and_once_it_answered_late() {
+        let mut pulse = Pulse::new(0);
+        pulse.started(5, 0);
+        assert_eq!(run(&mut pulse, 0, FIRST_MS, false), (5, 1));
+        assert!(pulse.tick(FIRST_MS).contains(&Act::Distrust));
+        let mut pulse = Pulse::new(0);
+        pulse.started(5, 0);
+        run(&mut pulse, 0, 10_000, true);
+        assert!(run(&mut pulse, 10_000, 10_000 + TRUST_MS - 5_000, false).0 > 15);
+        assert!(!pulse.distrusted);
     }
 
     #[test]
@@ -233,15 +255,15 @@ mod tests {
     fn nothing_is_due_at_once_when_trust_is_lost() {
         let mut pulse = Pulse::new(0);
         assert_eq!(pulse.tick(0), [Act::Feed]);
-        assert_eq!(pulse.tick(TRUST_MS), [Act::Distrust]);
+        assert_eq!(pulse.tick(FIRST_MS), [Act::Distrust]);
         assert_eq!(pulse.wake_ms(), None);
-        pulse.started(5, TRUST_MS);
-        let _ = pulse.tick(TRUST_MS);
-        assert_eq!(pulse.wake_ms(), Some(TRUST_MS + ASK_MS));
+        pulse.started(5, FIRST_MS);
+        let _ = pulse.tick(FIRST_MS);
+        assert_eq!(pulse.wake_ms(), Some(FIRST_MS + ASK_MS));
         // A shutdown is trusted anew, to its own end.
-        pulse.shut_down_by(TRUST_MS + 1_000);
-        assert!(pulse.tick(TRUST_MS).contains(&Act::Feed));
-        assert_eq!(pulse.wake_ms(), Some(TRUST_MS + 1_000));
-        assert_eq!(pulse.tick(TRUST_MS + 1_000), [Act::Distrust]);
+        pulse.shut_down_by(FIRST_MS + 1_000);
+        assert!(pulse.tick(FIRST_MS).contains(&Act::Feed));
+        assert_eq!(pulse.wake_ms(), Some(FIRST_MS + 1_000));
+        assert_eq!(pulse.tick(FIRST_MS + 1_000), [Act::Distrust]);
     }
 }

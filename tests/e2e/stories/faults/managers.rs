@@ -1,4 +1,4 @@
-//! New versions whose manager never answers: PID 1 feeds the watchdog no longer.
+//! New versions whose manager never answers: PID 1 restarts the machine.
 //!
 //! That takes a while, in which a machine does nothing; so they are side by side.
 
@@ -15,7 +15,7 @@ use crate::state_files;
 use crate::stories::updates;
 
 const NO_ANSWER: &str = "orlop: no manager has answered for long: \
-    the watchdog is fed no longer and will reset the machine";
+    restarting the machine";
 
 /// One exits at once each time it is started, another hangs, and of a third, in the
 /// full form, a bit is another.

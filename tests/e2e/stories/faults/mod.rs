@@ -38,6 +38,7 @@ mod servers;
 mod versions;
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use orlop_control::types::{FailedUpdate, InstalledVersion, VersionState};
@@ -108,9 +109,12 @@ impl Doomed<'_> {
         let config = updates::disk(self.story)?;
         install(&config, &self.new, form)?;
         (self.damage)(&config.disk)?;
+        let begun = Instant::now();
         let mut guest = fixture::boot_within(config.clone(), PATIENCE * (1 + tries))?;
         wait_good(&guest, 1)?;
         let failed = gone_back(&guest, 2, "2.0.0", self.state)?;
+        let (story, seconds) = (self.story, begun.elapsed().as_secs());
+        eprintln!("{story}: version 1 is healthy again {seconds} s after the first boot of 2");
         let starts = match tries {
             1 => "it was started once and never found good".to_owned(),
             _ => format!("it was started {tries} times and never found good"),
