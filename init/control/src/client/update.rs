@@ -83,7 +83,8 @@ impl Client {
     }
 
     /// Updates the host from the bundle at `path`: sends its head, and then what the host lacks.
-    /// Sending that was interrupted, by whatever, goes on with what is still missing.
+    /// Sending that was interrupted, by whatever, goes on with what is still missing. Where the
+    /// bundle turns out bad on the way, the host is told to give the update up.
     ///
     /// Gives how the host is once it lacks nothing: it goes on by itself then. With `dry_run`
     /// only the head is sent, and the answer has the plan.
@@ -110,6 +111,11 @@ impl Client {
             };
             retries = if sending.moved { 1 } else { retries + 1 };
             if !error.is_passing() || retries > RETRIES_MAX {
+                if sending.accepted && is_of_bundle(&error) {
+                    // It would wait for chunks that no second try has either. That the host cannot
+                    // be told is no news beside the error.
+                    let _ = self.cancel_update().await;
+                }
                 return Err(error);
             }
             (sending.progress)(UpdateProgress::Interrupted(&error));
@@ -212,6 +218,21 @@ impl<P: FnMut(UpdateProgress<'_>)> Sending<'_, P> {
             }
         }
         Ok(!requests.is_empty())
+    }
+}
+
+/// Whether the bundle is to blame, which sending it again does not change.
+fn is_of_bundle(error: &ClientError) -> bool {
+    match error {
+        ClientError::File { .. } | ClientError::Bundle { .. } => true,
+        // "The request itself is wrong": a chunk that is not what the head says.
+        ClientError::Api(error) => error.status == 400,
+        ClientError::Connect { .. }
+        | ClientError::Resolve { .. }
+        | ClientError::Credentials { .. }
+        | ClientError::Broken { .. }
+        | ClientError::Timeout { .. }
+        | ClientError::Protocol(_) => false,
     }
 }
 

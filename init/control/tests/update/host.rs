@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     Forgotten,
     /// It is not able to just now.
     Unavailable,
+    /// They are not what the head says.
+    Refused,
 }
 
 /// A host as it is seen once; none while it is away.
@@ -284,6 +286,7 @@ impl State {
         match fault {
             Fault::Cut => return Err("cut".into()),
             Fault::Unavailable => return refuse(&ApiError::unavailable("going down")),
+            Fault::Refused => return refuse(&ApiError::invalid("chunk 3: another digest")),
             Fault::None | Fault::AnswerLost | Fault::Forgotten => self.have.extend(chunks),
         }
         if fault == Fault::Forgotten {

@@ -128,6 +128,25 @@ fn a_bad_file_is_refused_before_a_byte_is_sent() {
 }
 
 #[test]
+fn a_file_that_turns_out_bad_is_given_up_on_the_host_too() {
+    for (fault, expected, given_up) in [
+        (Fault::Refused, "chunk 3", true),
+        (Fault::Cut, "", false),
+        (Fault::Unavailable, "", false),
+    ] {
+        let (bundle, host) = (Bundle::new(), FakeHost::start());
+        host.state().faults = [Fault::None, fault].into();
+        let (sent, _) = send(&host, &bundle.path);
+        let error = sent.err().map(|error| error.to_string());
+        let error = error.unwrap_or_default();
+        assert!(error.contains(expected), "{fault:?}: {error}");
+        let requests = &host.state().requests;
+        let cancelled = requests.iter().any(|line| line == "DELETE /v1/update");
+        assert_eq!(cancelled, given_up, "{fault:?}: {requests:?}");
+    }
+}
+
+#[test]
 fn a_refusal_is_final() {
     let (bundle, host) = (Bundle::new(), FakeHost::start());
     host.state().refusal = Some(ApiError::conflict("not newer than 2.0, which runs"));
