@@ -205,6 +205,16 @@ pub fn leaves(serial: u32, running: &Running, installed: &[Installed]) -> bool {
     fallback(serial, installed).is_some() && !own(serial, running, installed).iter().any(endless)
 }
 
+/// The install that waits for its first boot: it is newer than `serial`, which runs, and the boot
+/// loader is to try it and never has.
+pub fn waiting(serial: u32, installed: &[Installed]) -> Option<BootEntry> {
+    let entries = installed.iter().filter_map(Installed::entry);
+    entries
+        .filter(|entry| entry.serial > serial)
+        .filter(|entry| matches!(entry.tries, Some(Tries { left: 1.., done: 0 })))
+        .max_by_key(|entry| entry.serial)
+}
+
 /// The newest install that is out of tries, used some, and is newer than `serial`, which runs: it was
 /// tried, and did not come up. (One that was given up by hand has used none.)
 pub fn given_up(serial: u32, installed: &[Installed]) -> Option<BootEntry> {

@@ -151,6 +151,23 @@ fn names_never_go_over_other_names() {
 }
 
 #[test]
+fn what_waits_is_newer_and_was_never_started() {
+    for (names, waits) in [
+        (&[OLD, "orlop_2_2+3.efi"][..], Some(2)),
+        (&[OLD, "orlop_2_2+3.efi", "orlop_3_3+1.efi"], Some(3)),
+        (&[OLD, "orlop_2_2+2-1.efi"], None),
+        (&[OLD, "orlop_2_2+0.efi"], None),
+        (&[OLD, PLAIN], None),
+        (&[OLD, SHORT], None),
+        (&["orlop_1_1+3.efi", "orlop_0_0+3.efi"], None),
+    ] {
+        let files: Vec<Installed> = names.iter().map(|name| file(name, "b")).collect();
+        let found = waiting(1, &files).map(|entry| entry.serial);
+        assert_eq!(found, waits, "{names:?}");
+    }
+}
+
+#[test]
 fn a_reboot_has_to_lead_away() {
     let leads = |names: &[(&str, &str)]| {
         let files: Vec<Installed> = names.iter().map(|(name, root)| file(name, root)).collect();

@@ -10,6 +10,7 @@
 //! order, and why, is `orlop_slot`'s; whether a bundle is to be believed, `orlop_bundle`'s.
 
 mod api_error;
+mod cancel;
 mod channel;
 mod error;
 mod fetch;
@@ -378,42 +379,6 @@ impl Updater {
         if let Ok(Err(error)) = forgotten {
             tracing::warn!("the update's record cannot be removed: {error}");
         }
-    }
-
-    /// Gives up the update that is under way, or is to go on; what has come of it stays, and is found
-    /// by the next one.
-    ///
-    /// # Errors
-    /// None is under way, or it is all but installed.
-    pub async fn cancel(&self) -> Result<UpdateStatus, ApiError> {
-        let mut current = self.current().clone();
-        let mut turn = None;
-        if current.is_none() {
-            // What is to be gone on with may be under way by the time that this has its turn.
-            turn = Some(self.0.begins.lock().await);
-            current = self.current().clone();
-        }
-        let phase = self.0.progress.status().phase;
-        match current {
-            Some(_) if phase == UpdatePhase::Installing => {
-                return Err(
-                    ApiError::conflict("it is being installed, which takes a moment")
-                        .with_help("`orlop rollback` goes back to the version that runs now"),
-                );
-            }
-            Some(current) => {
-                current.stop.stop();
-                current.http.shutdown();
-            }
-            None if phase.is_under_way() => {
-                // It waits to be gone on with.
-                self.forget().await;
-                self.0.progress.failed(&UpdateError::Cancelled.to_string());
-            }
-            None => return Err(ApiError::conflict("no update is under way")),
-        }
-        drop(turn);
-        Ok(self.status())
     }
 
     /// Goes back to the other installed version, which is good: the one that runs is given up, and

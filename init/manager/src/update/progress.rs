@@ -63,6 +63,12 @@ impl Progress {
         status.problem = problem;
     }
 
+    /// What it has installed is given up for this reason, and was not started.
+    pub(super) fn called_off(&self, version: &str, reason: &str) {
+        self.lock().version = Some(version.to_owned());
+        self.failed(reason);
+    }
+
     /// It ended for this reason.
     pub(super) fn failed(&self, reason: &str) {
         let mut status = self.lock();

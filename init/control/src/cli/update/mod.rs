@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// Say how the last update is, and where the host looks for new versions
     #[arg(long, conflicts_with_all = HOW)]
     status: bool,
-    /// Give up the update that is under way
+    /// Give up the update that is under way, or that waits for a reboot
     #[arg(long, conflicts_with_all = HOW, conflicts_with = "status")]
     cancel: bool,
 }

@@ -64,6 +64,50 @@ async fn an_update_moves_what_is_new_and_reboots() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_boot_is_called_off_and_can_be_had_again() {
+    let (world, server, new) = published();
+    let updater = world.updater();
+    let url = Some(server.url(""));
+    let none = updater.cancel().await.unwrap_err();
+    assert_eq!(none.message, "no update is under way");
+    for (round, left) in ["orlop_2_2.0.0+0.efi", "orlop_3_2.0.0+0.efi"]
+        .into_iter()
+        .enumerate()
+    {
+        updater.begin(url.clone(), query("")).await.unwrap();
+        let status = wait(&updater, &ENDED).await;
+        assert_eq!(status.phase, UpdatePhase::Installed, "{round}: {status:?}");
+        // A manager that knows nothing of it does the same.
+        let updater = world.updater();
+        let status = updater.cancel().await.unwrap();
+        assert_eq!(status.version.as_deref(), Some("2.0.0"));
+        assert_eq!(status.problem.as_deref(), Some("it was given up"));
+        assert_eq!(world.entries(), ["orlop_1_1.0.0.efi", left]);
+        assert!(updater.cancel().await.is_err(), "twice");
+    }
+    assert_eq!(new.version, "2.0.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_good_version_is_not_called_off() {
+    let (world, server, _new) = published();
+    let updater = world.updater();
+    updater
+        .begin(Some(server.url("")), query(""))
+        .await
+        .unwrap();
+    wait(&updater, &ENDED).await;
+    std::fs::rename(
+        world.entry("orlop_1_1.0.0.efi"),
+        world.entry("orlop_1_1.0.0+0-1.efi"),
+    )
+    .unwrap();
+    let refusal = updater.cancel().await.unwrap_err();
+    assert!(refusal.message.contains("known to be good"), "{refusal}");
+    assert!(world.entries().contains(&INSTALLED[1].to_owned()));
+}
+
 /// What a bundle's head costs, which is counted where it is not a file of its own: the client has
 /// been given the whole bundle, and broke off.
 fn head_bytes(path: &str, new: &Version, world: &World) -> u64 {
