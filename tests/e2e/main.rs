@@ -10,6 +10,8 @@ mod state_files;
 mod stories;
 mod terminal;
 
+use std::time::Instant;
+
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
@@ -20,7 +22,11 @@ fn main() {
         .iter()
         .map(|(name, story)| {
             Trial::test(*name, move || {
-                story().map_err(|error| Failed::from(format!("{error:?}")))
+                let begun = Instant::now();
+                let told = story();
+                // Where the suite's time goes.
+                eprintln!("== {name}: {} s", begun.elapsed().as_secs());
+                told.map_err(|error| Failed::from(format!("{error:?}")))
             })
         })
         .collect();
