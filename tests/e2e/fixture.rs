@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use orlop_control::types::{HealthState, LastExit, UnitState, UnitStatus};
 use orlop_qemu::guest::Guest;
 use orlop_qemu::machine::{self, Config, Firmware, Forward};
@@ -27,19 +27,23 @@ pub(crate) fn folder(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Makes something once in a run, whichever story asks first.
+/// Makes something once in a run, whichever story asks first. Others that ask for
+/// the same wait, those that ask for something else do not.
 pub(crate) fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    static MADE: OnceLock<Mutex<BTreeMap<String, PathBuf>>> = OnceLock::new();
-    let mut made = MADE
-        .get_or_init(Mutex::default)
-        .lock()
-        .map_err(|_| anyhow::anyhow!("another story failed while it made a shared image"))?;
-    if let Some(path) = made.get(name) {
+    type Made = Arc<Mutex<Option<PathBuf>>>;
+    static ALL: Mutex<BTreeMap<String, Made>> = Mutex::new(BTreeMap::new());
+    let failed = || anyhow!("another story failed while it made {name}");
+    let made = {
+        let mut all = ALL.lock().map_err(|_| failed())?;
+        Arc::clone(all.entry(name.to_owned()).or_default())
+    };
+    let mut made = made.lock().map_err(|_| failed())?;
+    if let Some(path) = &*made {
         return Ok(path.clone());
     }
     let path = folder("shared")?.join(name);
     make(&path).with_context(|| format!("making {name}"))?;
-    made.insert(name.to_owned(), path.clone());
+    *made = Some(path.clone());
     Ok(path)
 }
 
