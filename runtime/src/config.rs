@@ -8,6 +8,8 @@ use oci_spec::runtime::{
     Hooks, Linux, LinuxNamespaceType, LinuxPersonalityDomain, Mount, Process, Root, Spec,
 };
 
+use crate::hooks;
+
 /// The most bytes of a config.json or process JSON.
 const MAX_BYTES: u64 = 4 << 20;
 
@@ -19,6 +21,7 @@ pub(crate) struct Bundle {
     pub(crate) root: Root,
     pub(crate) process: Process,
     pub(crate) linux: Linux,
+    pub(crate) hooks: Hooks,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
@@ -82,7 +85,8 @@ fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
         .clone()
         .context("\"linux\" is missing: nothing says how to isolate")?;
     check_linux(&linux).context("linux")?;
-    check_hooks(spec.hooks().as_ref())?;
+    let hooks = spec.hooks().clone().unwrap_or_default();
+    hooks::check(&hooks)?;
     let mounts = spec.mounts().clone().unwrap_or_default();
     for (index, mount) in mounts.iter().enumerate() {
         ensure!(
@@ -113,6 +117,7 @@ fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
         root,
         process,
         linux,
+        hooks,
         mounts,
         hostname: spec.hostname().clone(),
         domainname: spec.domainname().clone(),
@@ -224,17 +229,6 @@ fn check_linux(linux: &Linux) -> Result<()> {
     )
 }
 
-fn check_hooks(hooks: Option<&Hooks>) -> Result<()> {
-    let Some(hooks) = hooks else { return Ok(()) };
-    let value = serde_json::to_value(hooks)?;
-    let any = value.as_object().is_some_and(|kinds| {
-        kinds
-            .values()
-            .any(|list| list.as_array().is_some_and(|l| !l.is_empty()))
-    });
-    refuse(any, "hooks")
-}
-
 fn refuse(present: bool, what: &str) -> Result<()> {
     if present {
         bail!("{what}: not supported by this runtime (refused, because ignoring it would mislead)");
@@ -303,8 +297,8 @@ mod tests {
             (
                 "",
                 "hooks",
-                json!({"poststop": [{"path": "/bin/true"}]}),
-                "hooks",
+                json!({"poststop": [{"path": "bin/true"}]}),
+                "hooks.poststop[0]",
             ),
             ("", "mounts", json!([{"destination": "data"}]), "mounts[0]"),
             (

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! create -> child   Mapped     id maps, limits and id-mapped trees are in place: go on
+//! child -> create   Built      the root is built, but not entered (only with hooks in create)
+//! create -> child   Hooked     prestart and createRuntime hooks have run
 //! child -> create   Created    everything but seccomp and execve is done
 //! create -> child   Recorded   state.json is written: wait for `start` from now on
 //! start -> child    Start
@@ -28,6 +30,8 @@ const MAX_TEXT: usize = 4000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
     Mapped,
+    Built,
+    Hooked,
     Created,
     Recorded,
     Start,
@@ -38,6 +42,8 @@ impl Message {
     fn encode(&self) -> Vec<u8> {
         match self {
             Message::Mapped => b"M".to_vec(),
+            Message::Built => b"B".to_vec(),
+            Message::Hooked => b"H".to_vec(),
             Message::Created => b"C".to_vec(),
             Message::Recorded => b"R".to_vec(),
             Message::Start => b"S".to_vec(),
@@ -54,6 +60,8 @@ impl Message {
     fn decode(bytes: &[u8]) -> Option<Message> {
         match bytes {
             b"M" => Some(Message::Mapped),
+            b"B" => Some(Message::Built),
+            b"H" => Some(Message::Hooked),
             b"C" => Some(Message::Created),
             b"R" => Some(Message::Recorded),
             b"S" => Some(Message::Start),

@@ -13,13 +13,16 @@ use crate::config::Bundle;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
+use crate::hooks::{self, Kind};
 use crate::namespaces::{Namespaces, libc_flags};
 use crate::process::Plan;
 use crate::rootfs::{Layout, Prepared, enter};
+use crate::subject::Subject;
 
 /// All that the child takes from its parent.
 pub(crate) struct Birth<'b> {
     pub(crate) bundle: &'b Bundle,
+    pub(crate) id: &'b str,
     pub(crate) namespaces: Namespaces,
     pub(crate) prepared: Option<Prepared>,
     pub(crate) plan: Plan,
@@ -67,6 +70,8 @@ pub(crate) fn run(mut birth: Birth<'_>) -> i32 {
         return 1;
     }
     let Birth {
+        bundle,
+        id,
         plan,
         parent,
         listener,
@@ -77,7 +82,11 @@ pub(crate) fn run(mut birth: Birth<'_>) -> i32 {
     let Ok(starter) = wait_for_start(&listener) else {
         return 1;
     };
-    let error = plan.execute(preserved_fds);
+    let subject = Subject::of_bundle(bundle, id);
+    let error = match hooks::run(&bundle.hooks, Kind::StartContainer, &subject, own_pid()) {
+        Ok(()) => plan.execute(preserved_fds),
+        Err(error) => error,
+    };
     // Whoever said "start" may have left; the exit status still tells.
     let _ = starter.send(&Message::Failed(Failure::new(None, &error)));
     1
@@ -146,14 +155,30 @@ fn set_host_name(birth: &mut Birth<'_>) -> Result<()> {
 
 fn enter_root(birth: &mut Birth<'_>) -> Result<()> {
     let prepared = birth.prepared.take().context("the root was built before")?;
+    let (bundle, parent) = (birth.bundle, &birth.parent);
+    let run_hooks = || {
+        if hooks::are_in_create(&bundle.hooks) {
+            parent.send(&Message::Built)?;
+            parent.expect(&Message::Hooked)?;
+        }
+        let subject = Subject::of_bundle(bundle, birth.id);
+        hooks::run(&bundle.hooks, Kind::CreateContainer, &subject, own_pid())
+    };
+    let inside = !hooks::of(&bundle.hooks, Kind::CreateContainer).is_empty();
     let layout = Layout {
-        linux: &birth.bundle.linux,
-        read_only: birth.bundle.root.readonly().unwrap_or(false),
+        linux: &bundle.linux,
+        read_only: bundle.root.readonly().unwrap_or(false),
         namespaces: birth.namespaces.all,
-        cwd: birth.bundle.process.cwd(),
+        cwd: bundle.process.cwd(),
         console: birth.console.as_ref(),
+        shown_at: inside.then(|| bundle.rootfs()),
+        when_built: &run_hooks,
     };
     enter(prepared, &layout)
+}
+
+fn own_pid() -> Option<i32> {
+    Some(rustix::process::getpid().as_raw_pid())
 }
 
 fn take_terminal(birth: &mut Birth<'_>) -> Result<()> {

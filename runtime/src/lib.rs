@@ -3,7 +3,7 @@
 //! ```text
 //! create:  read and check config.json -> state directory -> cgroup, limits, devices
 //!          -> open every host path -> clone3 -> [child: init.rs, a list of steps]
-//!          -> write id maps -> child reports "created" -> state.json -> leave
+//!          -> write id maps -> run hooks -> child reports "created" -> state.json -> leave
 //! start:   connect to the child's socket, say "start"; a closed socket means it executed
 //! ```
 //!
@@ -20,6 +20,7 @@ mod config;
 mod console;
 mod failure;
 mod handshake;
+mod hooks;
 mod init;
 mod namespaces;
 mod process;
@@ -28,6 +29,7 @@ mod rootfs;
 mod seccomp;
 mod selfexe;
 mod state;
+mod subject;
 
 pub use cli::run;
 

@@ -13,6 +13,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use oci_spec::runtime::Hooks;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
@@ -22,6 +23,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::handshake::Channel;
+
+/// Written before `state.json`, and only if there are hooks to run later.
+const HOOKS: &str = "hooks.json";
 
 /// The states of the OCI runtime spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,17 +145,34 @@ impl Dir {
     }
 
     pub(crate) fn write(&self, record: &Record) -> Result<()> {
-        let text = serde_json::to_vec(record)?;
+        self.replace("state.json", &serde_json::to_vec(record)?)
+    }
+
+    /// Notes the hooks that later commands run.
+    pub(crate) fn write_hooks(&self, hooks: &Hooks) -> Result<()> {
+        self.replace(HOOKS, &serde_json::to_vec(hooks)?)
+    }
+
+    pub(crate) fn hooks(&self) -> Result<Hooks> {
+        let path = self.path.join(HOOKS);
+        match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).with_context(|| path.display().to_string()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Hooks::default()),
+            Err(error) => Err(anyhow::Error::from(error).context(path.display().to_string())),
+        }
+    }
+
+    fn replace(&self, name: &str, text: &[u8]) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
         let written = rustix::fs::openat(&self.fd, "state.new", flags, mode).and_then(|file| {
-            let written = rustix::io::write(&file, &text)?;
+            let written = rustix::io::write(&file, text)?;
             if written != text.len() {
                 return Err(Errno::NOSPC);
             }
-            rustix::fs::renameat(&self.fd, "state.new", &self.fd, "state.json")
+            rustix::fs::renameat(&self.fd, "state.new", &self.fd, name)
         });
-        written.with_context(|| format!("write {}", self.path.join("state.json").display()))
+        written.with_context(|| format!("write {}", self.path.join(name).display()))
     }
 
     /// The socket that the created process listens on.
@@ -214,7 +235,7 @@ impl Dir {
 
     /// Frees the id.
     pub(crate) fn remove(self) -> Result<()> {
-        for name in ["state.json", "state.new", "start.sock"] {
+        for name in ["state.json", HOOKS, "state.new", "start.sock"] {
             match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => {

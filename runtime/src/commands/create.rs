@@ -17,12 +17,14 @@ use crate::cgroup::{self, Cgroup};
 use crate::config::Bundle;
 use crate::console::Console;
 use crate::handshake::{Channel, Message};
+use crate::hooks::{self, Kind};
 use crate::init::{self, Birth};
 use crate::namespaces::{Namespaces, libc_flags, ranges};
 use crate::process::{self, Plan, apply_rlimits};
 use crate::rootfs;
 use crate::selfexe;
 use crate::state::{Dir, Record, Status, start_time};
+use crate::subject::Subject;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -85,6 +87,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let flags = namespaces.clone_flags();
     let birth = Birth {
         bundle: &bundle,
+        id: &request.id,
         namespaces,
         prepared: Some(prepared),
         plan,
@@ -98,13 +101,21 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         cgroup: cgroup.as_ref().map(|c| std::os::fd::AsFd::as_fd(c)),
     };
     let (child, prepared) = launch(args, birth)?;
+    let mut hooked = false;
     let done = raise(&bundle, &prepared, &child, &ours, maps_needed)
+        .and_then(|()| run_hooks(&bundle, &request.id, &child, &ours, &mut hooked))
+        .and_then(|()| ours.expect(&Message::Created))
         .map_err(|error| diagnose(error, &child, cgroup.as_ref()))
         .and_then(|()| record(dir, request, &bundle, cgroup.as_ref(), &child))
         .and_then(|()| Ok(ours.send(&Message::Recorded)?));
     if let Err(error) = done {
         // It may have ended by itself.
         let _ = kill_and_reap(&child);
+        drop(cgroup);
+        drop(guard);
+        if hooked {
+            hooks::run_poststop(&bundle.hooks, &Subject::of_bundle(&bundle, &request.id));
+        }
         return Err(error);
     }
     if let Some(cgroup) = &mut cgroup {
@@ -119,6 +130,7 @@ fn launch(args: CloneArgs<'_>, mut birth: Birth<'_>) -> Result<(Child, rootfs::P
     let child = spawn(args, || {
         init::run(Birth {
             bundle: birth.bundle,
+            id: birth.id,
             namespaces: std::mem::replace(&mut birth.namespaces, Namespaces::none()),
             prepared: birth.prepared.take(),
             plan: birth.plan,
@@ -133,7 +145,7 @@ fn launch(args: CloneArgs<'_>, mut birth: Birth<'_>) -> Result<(Child, rootfs::P
     Ok((child, prepared))
 }
 
-/// Does what only the parent may, and waits until the child is ready.
+/// Does what only the parent may, and lets the child go on.
 fn raise(
     bundle: &Bundle,
     prepared: &rootfs::Prepared,
@@ -162,8 +174,27 @@ fn raise(
     apply_rlimits(process::pid(child.pid)?, limits)?;
     channel
         .send(&Message::Mapped)
-        .context("the container's process is gone")?;
-    channel.expect(&Message::Created)
+        .context("the container's process is gone")
+}
+
+/// Runs what is to run in the runtime's namespaces, once the child has built its root.
+fn run_hooks(
+    bundle: &Bundle,
+    id: &str,
+    child: &Child,
+    channel: &Channel,
+    begun: &mut bool,
+) -> Result<()> {
+    if !hooks::are_in_create(&bundle.hooks) {
+        return Ok(());
+    }
+    channel.expect(&Message::Built)?;
+    *begun = true;
+    let subject = Subject::of_bundle(bundle, id);
+    for kind in [Kind::Prestart, Kind::CreateRuntime] {
+        hooks::run(&bundle.hooks, kind, &subject, Some(child.pid))?;
+    }
+    Ok(channel.send(&Message::Hooked)?)
 }
 
 /// A child that ended without a word was killed; says by what.
@@ -187,6 +218,9 @@ fn record(
     let (start_time, _) = start_time(child.pid).context("the container's process is gone")?;
     if let Some(path) = &request.pid_file {
         write_pid_file(path, child.pid)?;
+    }
+    if let Some(hooks) = hooks::to_keep(&bundle.hooks) {
+        dir.write_hooks(&hooks)?;
     }
     dir.write(&Record {
         oci_version: bundle.version.clone(),

@@ -4,10 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use oci_spec::runtime::Hooks;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cgroup;
+use crate::hooks;
 use crate::state::{Dir, Record, Status, check_id, process};
+use crate::subject::Subject;
 
 /// How long a process that got SIGKILL may take to end.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -44,11 +47,19 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
         }
         cgroup::remove(path)?;
     }
-    dir.remove()
+    // What cannot be read any more must not keep the container for ever.
+    let hooks = match dir.hooks() {
+        Ok(hooks) => hooks,
+        Err(_) if force => Hooks::default(),
+        Err(error) => return Err(error),
+    };
+    dir.remove()?;
+    hooks::run_poststop(&hooks, &Subject::of_record(&record));
+    Ok(())
 }
 
 /// Kills the first process, and with it everything in its pid namespace.
-fn end(record: &Record) -> Result<()> {
+pub(super) fn end(record: &Record) -> Result<()> {
     if let Some(path) = &record.cgroup {
         cgroup::kill(path)?;
     }

@@ -6,7 +6,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::cgroup;
 use crate::handshake::Message;
+use crate::hooks::{self, Kind};
 use crate::state::{Dir, Status};
+use crate::subject::Subject;
 
 pub(crate) fn start(root: &Path, id: &str) -> Result<()> {
     let dir = Dir::open(root, id)?;
@@ -26,8 +28,15 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<()> {
     channel.send(&Message::Start)?;
     match channel.receive()? {
         // Closed by execve (or because it was killed at once, which its status will tell).
-        None => Ok(()),
-        Some(Message::Failed(failure)) => Err(failure.into()),
+        None => {}
+        Some(Message::Failed(failure)) => return Err(failure.into()),
         Some(other) => bail!("container {id}: unexpected answer {other:?}"),
     }
+    let subject = Subject::of_record(&record);
+    let run = hooks::run(&dir.hooks()?, Kind::Poststart, &subject, Some(record.pid));
+    if run.is_err() {
+        // The hook's error is the one to tell; what did not end is still there to be deleted.
+        let _ = super::delete::end(&record);
+    }
+    run
 }

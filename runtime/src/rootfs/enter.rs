@@ -5,7 +5,7 @@
 //! exist yet, so what was checked stays as it was.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::Linux;
@@ -33,6 +33,10 @@ pub(crate) struct Layout<'c> {
     pub(crate) cwd: &'c Path,
     /// Where the terminal goes, if there is one.
     pub(crate) console: Option<&'c Console>,
+    /// Where hooks find the root before it is entered, if that can be reached from here.
+    pub(crate) shown_at: Option<PathBuf>,
+    /// Called when everything is mounted, with the root as the current directory.
+    pub(crate) when_built: &'c dyn Fn() -> Result<()>,
 }
 
 /// Builds the container's root and makes it the process's.
@@ -50,7 +54,9 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let old = rustix::fs::open(c"/", flags, Mode::empty()).context("open the old root")?;
     let root = prepared.root;
-    attach(&root, &old).context("attach the root file system")?;
+    let shown = layout.shown_at.as_deref();
+    let shown = shown.and_then(|at| rustix::fs::open(at, flags, Mode::empty()).ok());
+    attach(&root, shown.as_ref().unwrap_or(&old)).context("attach the root file system")?;
     for mount in &prepared.mounts {
         put(&root, mount).with_context(|| format!("mount on {}", mount.destination.display()))?;
     }
@@ -75,6 +81,8 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
         };
         set_attributes(&root, c"", false, attributes).context("make the root read-only")?;
     }
+    fchdir(&root)?;
+    (layout.when_built)()?;
     pivot(&root, &old)
 }
 

@@ -5,6 +5,7 @@
 
 mod calls;
 mod exec;
+mod hooks;
 mod roots;
 mod support;
 

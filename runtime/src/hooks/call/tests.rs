@@ -1,0 +1,105 @@
+//! Hooks that end well, badly, late, and with streams nobody serves.
+
+use super::*;
+
+fn hook(script: &str, timeout: Option<i64>) -> Hook {
+    let mut hook: Hook = serde_json::from_value(serde_json::json!({
+        "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin", "A=b"]
+    }))
+    .unwrap();
+    hook.set_timeout(timeout);
+    hook
+}
+
+fn call(script: &str, timeout: Option<i64>, input: &[u8]) -> String {
+    let hook = hook(script, timeout);
+    let call = Call {
+        hook: &hook,
+        directory: Some(Path::new("/tmp")),
+        input,
+    };
+    call.run()
+        .map_or_else(|error| format!("{error:#}"), |()| "ok".into())
+}
+
+#[test]
+fn what_it_gets() {
+    let script = r#"test "$(cat)" = input && test "$A" = b && test "$PWD" = /tmp &&
+        test "$(env | grep -c -v -E '^(PATH|A|PWD|SHLVL|_|OLDPWD)=')" = 0"#;
+    assert_eq!(call(script, None, b"input"), "ok");
+    assert_eq!(call("exit 3", None, b""), "exited with status 3");
+    let said = call("echo no >&2; echo way; exit 1", None, b"");
+    assert!(said.contains("no") && said.contains("way"), "{said}");
+    assert_eq!(call("kill -9 $$", None, b""), "was killed by signal 9");
+    let mut missing = hook("", None);
+    missing.set_path("/no/such".into());
+    let call = Call {
+        hook: &missing,
+        directory: None,
+        input: b"",
+    };
+    let error = format!("{:#}", call.run().unwrap_err());
+    assert!(
+        error.contains("cannot be executed: No such file"),
+        "{error}"
+    );
+}
+
+#[test]
+fn no_stream_holds_it_up() {
+    // More than any pipe has room for.
+    let long = vec![b'x'; 4 << 20];
+    assert_eq!(call("exit 0", None, &long), "ok");
+    assert_eq!(call("test $(wc -c) = 4194304", None, &long), "ok");
+    let said = call(
+        "head -c 3000000 /dev/zero | tr '\\0' y; echo end; exit 1",
+        None,
+        b"",
+    );
+    assert!(said.len() < 2 * SHOWN && said.ends_with("end"), "{said}");
+    // Somebody it leaves behind has its streams, and is not waited for.
+    let began = Instant::now();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    let script = format!("sleep 100 & echo $! > {}", file.display());
+    assert_eq!(call(&script, None, b""), "ok");
+    assert!(began.elapsed() < Duration::from_secs(20));
+    let pid = std::fs::read_to_string(file).unwrap();
+    let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+}
+
+#[test]
+fn its_time_is_limited() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pids");
+    for script in [
+        "sleep 100 & echo $$ $! > FILE; wait",
+        // Neither deaf ones nor those that never stop talking get more.
+        "trap '' TERM; echo $$ $$ > FILE; exec cat /dev/zero",
+    ] {
+        let began = Instant::now();
+        let said = call(
+            &script.replace("FILE", path.to_str().unwrap()),
+            Some(1),
+            b"",
+        );
+        assert!(
+            said.contains("within its timeout of 1 s and was killed"),
+            "{said}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(20));
+        for pid in std::fs::read_to_string(&path).unwrap().split_whitespace() {
+            // Whoever adopted it may not have reaped it yet.
+            let gone = || {
+                std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                    .map_or(true, |stat| stat.contains(") Z"))
+            };
+            let until = Instant::now() + Duration::from_secs(20);
+            while !gone() {
+                assert!(Instant::now() < until, "process {pid} lives on");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Hooks: programs that the configuration has run at points of a container's life.
+//!
+//! ```text
+//! create:  prestart, createRuntime   by `create`, once the child has built the root
+//!          createContainer           by the child, before it makes that root its own
+//! start:   startContainer            by the child, as the process's user, before its program
+//!          poststart                 by `start`, once the program runs
+//! delete:  poststop                  by `delete`, and by a `create` that failed with hooks
+//! ```
+//!
+//! Each gets the container's state on stdin. The first that fails ends its step with an error,
+//! but for `poststop`, whose failures are warnings. What `start` and `delete` run was noted by
+//! `create`: a config.json that changes later changes no container.
+
+mod call;
+
+use anyhow::{Context, Result, ensure};
+use oci_spec::runtime::{ContainerState, Hook, Hooks};
+use std::io::Write;
+
+use crate::subject::Subject;
+use call::Call;
+
+/// The points in a container's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Prestart,
+    CreateRuntime,
+    CreateContainer,
+    StartContainer,
+    Poststart,
+    Poststop,
+}
+
+const KINDS: [Kind; 6] = [
+    Kind::Prestart,
+    Kind::CreateRuntime,
+    Kind::CreateContainer,
+    Kind::StartContainer,
+    Kind::Poststart,
+    Kind::Poststop,
+];
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Prestart => "prestart",
+            Kind::CreateRuntime => "createRuntime",
+            Kind::CreateContainer => "createContainer",
+            Kind::StartContainer => "startContainer",
+            Kind::Poststart => "poststart",
+            Kind::Poststop => "poststop",
+        }
+    }
+
+    /// What the container is at that point.
+    fn status(self) -> ContainerState {
+        match self {
+            Kind::Prestart | Kind::CreateRuntime | Kind::CreateContainer => {
+                ContainerState::Creating
+            }
+            Kind::StartContainer => ContainerState::Created,
+            Kind::Poststart => ContainerState::Running,
+            Kind::Poststop => ContainerState::Stopped,
+        }
+    }
+
+    /// Whether it runs with the runtime, outside of the container.
+    fn is_outside(self) -> bool {
+        match self {
+            Kind::Prestart | Kind::CreateRuntime | Kind::Poststart | Kind::Poststop => true,
+            Kind::CreateContainer | Kind::StartContainer => false,
+        }
+    }
+}
+
+/// The hooks of one kind, in their order.
+#[allow(deprecated)] // prestart is, but must be run all the same.
+pub(crate) fn of(hooks: &Hooks, kind: Kind) -> &[Hook] {
+    let list = match kind {
+        Kind::Prestart => hooks.prestart(),
+        Kind::CreateRuntime => hooks.create_runtime(),
+        Kind::CreateContainer => hooks.create_container(),
+        Kind::StartContainer => hooks.start_container(),
+        Kind::Poststart => hooks.poststart(),
+        Kind::Poststop => hooks.poststop(),
+    };
+    list.as_deref().unwrap_or_default()
+}
+
+/// Whether there are some to run before the child leaves the host's root.
+pub(crate) fn are_in_create(hooks: &Hooks) -> bool {
+    [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer]
+        .into_iter()
+        .any(|kind| !of(hooks, kind).is_empty())
+}
+
+/// What `start` and `delete` will need; `None` when that is nothing.
+pub(crate) fn to_keep(hooks: &Hooks) -> Option<Hooks> {
+    let mut kept = Hooks::default();
+    kept.set_poststart(hooks.poststart().clone())
+        .set_poststop(hooks.poststop().clone());
+    let any = [Kind::Poststart, Kind::Poststop]
+        .into_iter()
+        .any(|kind| !of(hooks, kind).is_empty());
+    any.then_some(kept)
+}
+
+/// Refuses what could not be run, before anything is made.
+pub(crate) fn check(hooks: &Hooks) -> Result<()> {
+    for kind in KINDS {
+        for (index, hook) in of(hooks, kind).iter().enumerate() {
+            let name = name(kind, index);
+            ensure!(
+                hook.path().is_absolute(),
+                "{name}: the path {:?} is not absolute",
+                hook.path()
+            );
+            ensure!(
+                hook.timeout().is_none_or(|seconds| seconds > 0),
+                "{name}: a timeout of {} s; give 1 or more, or none to wait without end",
+                hook.timeout().unwrap_or_default()
+            );
+            for entry in hook.env().iter().flatten() {
+                ensure!(
+                    entry.contains('='),
+                    "{name}: env {entry:?}: not of the form NAME=VALUE"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn name(kind: Kind, index: usize) -> String {
+    format!("hooks.{}[{index}]", kind.name())
+}
+
+/// Runs the hooks of one kind, one after the other, until one fails.
+pub(crate) fn run(
+    hooks: &Hooks,
+    kind: Kind,
+    subject: &Subject<'_>,
+    pid: Option<i32>,
+) -> Result<()> {
+    for (index, hook) in of(hooks, kind).iter().enumerate() {
+        run_one(hook, kind, subject, pid)
+            .with_context(|| format!("{} {}", name(kind, index), hook.path().display()))?;
+    }
+    Ok(())
+}
+
+/// Runs every `poststop` hook. A failure is a warning on stderr: the container is gone already.
+pub(crate) fn run_poststop(hooks: &Hooks, subject: &Subject<'_>) {
+    for (index, hook) in of(hooks, Kind::Poststop).iter().enumerate() {
+        if let Err(error) = run_one(hook, Kind::Poststop, subject, None) {
+            let name = name(Kind::Poststop, index);
+            let line = format!("{name} {}: {error:#}", hook.path().display()).replace('\n', " ");
+            // With stderr closed there is nobody to warn.
+            let _ = writeln!(std::io::stderr(), "orlop-runtime: warning: {line}");
+        }
+    }
+}
+
+fn run_one(hook: &Hook, kind: Kind, subject: &Subject<'_>, pid: Option<i32>) -> Result<()> {
+    let state = serde_json::to_vec(&subject.state(kind.status(), pid)?)?;
+    Call {
+        hook,
+        // Inside, the caller's directory is where they start: the container's root before it
+        // is entered, the process's directory afterwards.
+        directory: kind.is_outside().then(|| subject.bundle()),
+        input: &state,
+    }
+    .run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hooks(json: &str) -> Hooks {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (json, expected) in [
+            (r#"{"prestart":[{"path":"/a","timeout":1}]}"#, "ok"),
+            (
+                r#"{"poststop":[{"path":"/a"},{"path":"b"}]}"#,
+                "hooks.poststop[1]: the path \"b\" is not absolute",
+            ),
+            (
+                r#"{"createRuntime":[{"path":"/a","timeout":0}]}"#,
+                "hooks.createRuntime[0]: a timeout of 0 s",
+            ),
+            (
+                r#"{"startContainer":[{"path":"/a","timeout":-1}]}"#,
+                "a timeout of -1 s",
+            ),
+            (
+                r#"{"poststart":[{"path":"/a","env":["B=c","D"]}]}"#,
+                "env \"D\"",
+            ),
+        ] {
+            let got = check(&hooks(json)).map_or_else(|error| error.to_string(), |()| "ok".into());
+            assert!(got.contains(expected), "{json}: {got}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_needed_later_is_kept() {
+        let all = hooks(
+            r#"{"prestart":[{"path":"/a"}],"createContainer":[{"path":"/b"}],
+                "poststart":[{"path":"/c"}]}"#,
+        );
+        let kept = to_keep(&all).unwrap();
+        assert_eq!(of(&kept, Kind::Poststart).len(), 1);
+        assert!(!are_in_create(&kept) && are_in_create(&all));
+        assert!(to_keep(&hooks(r#"{"prestart":[{"path":"/a"}],"poststop":[]}"#)).is_none());
+    }
+}
