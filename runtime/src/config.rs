@@ -1,14 +1,15 @@
 //! Reads a bundle's config.json and refuses, by name, what this runtime would not carry out.
 
+mod words;
+
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::{
-    Hooks, Linux, LinuxNamespaceType, LinuxPersonalityDomain, Mount, Process, Root, Spec,
-};
+use oci_spec::runtime::{Hooks, Linux, LinuxNamespaceType, Mount, Process, Root, Spec};
 
 use crate::hooks;
+use crate::process::check_schedule;
 
 /// The most bytes of a config.json or process JSON.
 const MAX_BYTES: u64 = 4 << 20;
@@ -41,8 +42,7 @@ impl Bundle {
             .with_context(|| format!("bundle {}: no such directory", dir.display()))?;
         let path = dir.join("config.json");
         let text = read_bounded(&path)?;
-        let spec: Spec =
-            serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
+        let spec: Spec = words::parse(&text).with_context(|| format!("{}", path.display()))?;
         check(dir, &spec).with_context(|| format!("{}", path.display()))
     }
 }
@@ -50,8 +50,7 @@ impl Bundle {
 /// Reads a process JSON for `exec --process`.
 pub(crate) fn load_process(path: &Path) -> Result<Process> {
     let text = read_bounded(path)?;
-    let process: Process =
-        serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
+    let process: Process = words::parse(&text).with_context(|| format!("{}", path.display()))?;
     check_process(&process).with_context(|| format!("{}", path.display()))?;
     Ok(process)
 }
@@ -154,9 +153,14 @@ fn check_process(process: &Process) -> Result<()> {
             .is_some_and(|label| !label.is_empty()),
         "selinuxLabel",
     )?;
-    refuse(process.io_priority().is_some(), "ioPriority")?;
-    refuse(process.scheduler().is_some(), "scheduler")?;
-    refuse(process.exec_cpu_affinity().is_some(), "execCPUAffinity")
+    let limits = process.rlimits().as_deref().unwrap_or_default();
+    for (index, limit) in limits.iter().enumerate() {
+        let twice = limits[..index]
+            .iter()
+            .any(|other| other.typ() == limit.typ());
+        ensure!(!twice, "rlimits: {} is given twice", limit.typ());
+    }
+    check_schedule(process)
 }
 
 fn check_linux(linux: &Linux) -> Result<()> {
@@ -201,11 +205,8 @@ fn check_linux(linux: &Linux) -> Result<()> {
     }
     let personality = linux.personality().as_ref();
     refuse(
-        personality.is_some_and(|p| {
-            p.domain() != LinuxPersonalityDomain::PerLinux
-                || p.flags().as_ref().is_some_and(|flags| !flags.is_empty())
-        }),
-        "personality",
+        personality.is_some_and(|p| p.flags().as_ref().is_some_and(|flags| !flags.is_empty())),
+        "personality.flags",
     )?;
     refuse(linux.intel_rdt().is_some(), "intelRdt")?;
     refuse(linux.memory_policy().is_some(), "memoryPolicy")?;

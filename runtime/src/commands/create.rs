@@ -20,7 +20,7 @@ use crate::handshake::{Channel, Message};
 use crate::hooks::{self, Kind};
 use crate::init::{self, Birth};
 use crate::namespaces::{Namespaces, libc_flags, ranges};
-use crate::process::{self, Plan, apply_rlimits};
+use crate::process::{self, Plan, apply_rlimits, apply_schedule};
 use crate::rootfs;
 use crate::selfexe;
 use crate::state::{Dir, Record, Status, start_time};
@@ -72,7 +72,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let bundle = Bundle::load(&request.bundle)?;
     let linux = &bundle.linux;
     selfexe::protect(&ranges(linux.uid_mappings().as_ref()))?;
-    let plan = Plan::new(&bundle.process, linux.seccomp().as_ref())?;
+    let plan = Plan::new(&bundle.process, linux)?;
     let console = terminal.console(&plan)?;
     let namespaces = Namespaces::open(linux)?;
     let guard = DirGuard(Some(Dir::create(root, &request.id)?));
@@ -105,6 +105,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let done = raise(&bundle, &prepared, &child, &ours, maps_needed)
         .and_then(|()| run_hooks(&bundle, &request.id, &child, &ours, &mut hooked))
         .and_then(|()| ours.expect(&Message::Created))
+        .and_then(|()| apply_schedule(process::pid(child.pid)?, &bundle.process))
         .map_err(|error| diagnose(error, &child, cgroup.as_ref()))
         .and_then(|()| record(dir, request, &bundle, cgroup.as_ref(), &child))
         .and_then(|()| Ok(ours.send(&Message::Recorded)?));

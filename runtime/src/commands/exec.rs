@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
 use crate::init::root_of_namespace;
 use crate::namespaces::{Namespaces, libc_flags, ranges};
-use crate::process::{self, Plan, apply_rlimits};
+use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule};
 use crate::selfexe;
 use crate::state::{Dir, Record, Status, process as container_process};
 
@@ -56,7 +56,7 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     let linux = &bundle.linux;
     selfexe::protect(&ranges(linux.uid_mappings().as_ref()))?;
     let process = wanted(&bundle, request)?;
-    let plan = Plan::new(&process, linux.seccomp().as_ref())?;
+    let plan = Plan::new(&process, linux)?;
     let console = terminal.console(&plan)?;
     launch(&record, &bundle, plan, console, request)
 }
@@ -160,8 +160,7 @@ fn launch(
         // Only our children move there.
         orlop_sys::namespace::join(&target, libc_flags::PID).context("join the pid namespace")?;
     }
-    let rlimits = plan.process.rlimits().clone().unwrap_or_default();
-    let score = plan.process.oom_score_adj();
+    let process = plan.process.clone();
     let (ours, theirs) = Channel::pair()?;
     let entry = Entry {
         target,
@@ -176,16 +175,21 @@ fn launch(
         namespaces: 0,
         cgroup: cgroup.as_ref().map(AsFd::as_fd),
     };
+    let affinity = Affinity::of(&process)?;
+    affinity.begin()?;
     let child = spawn(args, || enter(entry)).context("clone3 into the container")?;
     let started = (|| {
-        if let Some(score) = score {
+        if let Some(score) = process.oom_score_adj() {
             std::fs::write(
                 format!("/proc/{}/oom_score_adj", child.pid),
                 score.to_string(),
             )
             .with_context(|| format!("process.oomScoreAdj {score}"))?;
         }
-        apply_rlimits(process::pid(child.pid)?, &rlimits)?;
+        let pid = process::pid(child.pid)?;
+        apply_rlimits(pid, process.rlimits().as_deref().unwrap_or_default())?;
+        apply_schedule(pid, &process)?;
+        affinity.finish(pid)?;
         ours.send(&Message::Mapped)
             .context("the new process is gone")?;
         match ours.receive()? {

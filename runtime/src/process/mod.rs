@@ -6,16 +6,19 @@
 mod capabilities;
 mod program;
 mod rlimits;
+mod schedule;
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use oci_spec::runtime::{LinuxSeccomp, Process};
+use oci_spec::runtime::{Linux, LinuxPersonalityDomain, Process};
+use orlop_sys::sched::{Domain, set_personality};
 use rustix::fs::Mode;
 use rustix::thread::{Gid, Uid};
 
 pub(crate) use capabilities::Sets;
 pub(crate) use rlimits::{apply as apply_rlimits, pid};
+pub(crate) use schedule::{Affinity, apply as apply_schedule, check as check_schedule};
 
 use crate::seccomp::Filter;
 use program::Executable;
@@ -25,18 +28,26 @@ pub(crate) struct Plan {
     pub(crate) process: Process,
     capabilities: Sets,
     seccomp: Option<Filter>,
+    /// For personality(2).
+    domain: Option<Domain>,
     executable: Executable,
 }
 
 impl Plan {
-    pub(crate) fn new(process: &Process, seccomp: Option<&LinuxSeccomp>) -> Result<Plan> {
+    pub(crate) fn new(process: &Process, linux: &Linux) -> Result<Plan> {
         Ok(Plan {
             process: process.clone(),
             capabilities: Sets::new(process.capabilities().as_ref()),
-            seccomp: seccomp
+            seccomp: linux
+                .seccomp()
+                .as_ref()
                 .map(Filter::compile)
                 .transpose()
                 .context("seccomp")?,
+            domain: linux
+                .personality()
+                .as_ref()
+                .map(|asked| domain(asked.domain())),
             executable: Executable::new(process)?,
         })
     }
@@ -53,6 +64,9 @@ impl Plan {
     /// Finds the program too, so that a missing one is an error of `create`.
     pub(crate) fn become_user(&mut self) -> Result<()> {
         leave_session_keyring()?;
+        if let Some(domain) = self.domain {
+            set_personality(domain).context("linux.personality")?;
+        }
         let user = self.process.user();
         let entered = enter_directory(self.process.cwd());
         if !self.no_new_privileges() {
@@ -102,6 +116,13 @@ impl Plan {
 
     fn install_filter(&self) -> Result<()> {
         self.seccomp.as_ref().map_or(Ok(()), Filter::install)
+    }
+}
+
+fn domain(asked: LinuxPersonalityDomain) -> Domain {
+    match asked {
+        LinuxPersonalityDomain::PerLinux => Domain::Linux,
+        LinuxPersonalityDomain::PerLinux32 => Domain::Linux32,
     }
 }
 

@@ -20,6 +20,7 @@ pub mod mount;
 pub mod namespace;
 pub mod overlay;
 pub mod pass;
+pub mod sched;
 pub mod seccomp;
 pub mod signal;
 pub mod signals;

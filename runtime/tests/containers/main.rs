@@ -7,6 +7,7 @@ mod calls;
 mod exec;
 mod hooks;
 mod roots;
+mod running;
 mod support;
 
 use serde_json::json;
