@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{Hooks, Linux, LinuxNamespaceType, Mount, Process, Root, Spec};
 
+use crate::clocks;
 use crate::hooks;
 use crate::process::check_schedule;
 
@@ -133,6 +134,16 @@ pub(crate) fn has_namespace(linux: &Linux, kind: LinuxNamespaceType) -> bool {
         .any(|namespace| namespace.typ() == kind)
 }
 
+/// Whether there is one of the kind that is not another's, to be joined.
+fn has_new_namespace(linux: &Linux, kind: LinuxNamespaceType) -> bool {
+    let joined = |path: &PathBuf| path != Path::new("");
+    linux
+        .namespaces()
+        .iter()
+        .flatten()
+        .any(|namespace| namespace.typ() == kind && !namespace.path().as_ref().is_some_and(joined))
+}
+
 fn check_process(process: &Process) -> Result<()> {
     let args = process.args().as_deref().unwrap_or_default();
     ensure!(
@@ -173,7 +184,6 @@ fn check_linux(linux: &Linux) -> Result<()> {
                 .any(|earlier| earlier.typ() == kind),
             "namespaces: {kind} is given twice"
         );
-        refuse(kind == LinuxNamespaceType::Time, "a time namespace")?;
     }
     ensure!(
         has_namespace(linux, LinuxNamespaceType::Mount),
@@ -217,10 +227,13 @@ fn check_linux(linux: &Linux) -> Result<()> {
             .is_some_and(|devices| !devices.is_empty()),
         "netDevices",
     )?;
-    refuse(
-        linux.time_offsets().as_ref().is_some_and(|t| !t.is_empty()),
-        "timeOffsets",
-    )?;
+    if let Some(offsets) = linux.time_offsets() {
+        let any = clocks::text(offsets)?.is_some();
+        ensure!(
+            !any || has_new_namespace(linux, LinuxNamespaceType::Time),
+            "timeOffsets need a new time namespace"
+        );
+    }
     refuse(
         linux
             .mount_label()
@@ -293,6 +306,10 @@ mod tests {
             let got = verdict(&config);
             assert!(got.contains(expected), "{pointer}: {got}");
         }
+    }
+
+    #[test]
+    fn what_is_refused_beside_what_is_taken() {
         let additions: &[(&str, &str, Value, &str)] = &[
             ("", "hostname", json!("h"), "uts namespace"),
             (
@@ -319,6 +336,12 @@ mod tests {
                 "uidMappings",
                 json!([{"hostID": 1, "containerID": 0, "size": 1}]),
                 "need a user",
+            ),
+            (
+                "/linux",
+                "timeOffsets",
+                json!({"boottime": {"secs": 1}}),
+                "need a new time namespace",
             ),
         ];
         for (pointer, key, value, expected) in additions {

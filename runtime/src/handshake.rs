@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! create -> child   Mapped     id maps, limits and id-mapped trees are in place: go on
+//! child -> create   TimeMade   a time namespace is made, but not entered (only with one)
+//! create -> child   TimeSet    its offsets are written
 //! child -> create   Built      the root is built, but not entered (only with hooks in create)
 //! create -> child   Hooked     prestart and createRuntime hooks have run
 //! child -> create   Created    everything but seccomp and execve is done
@@ -30,6 +32,8 @@ const MAX_TEXT: usize = 4000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
     Mapped,
+    TimeMade,
+    TimeSet,
     Built,
     Hooked,
     Created,
@@ -42,6 +46,8 @@ impl Message {
     fn encode(&self) -> Vec<u8> {
         match self {
             Message::Mapped => b"M".to_vec(),
+            Message::TimeMade => b"T".to_vec(),
+            Message::TimeSet => b"t".to_vec(),
             Message::Built => b"B".to_vec(),
             Message::Hooked => b"H".to_vec(),
             Message::Created => b"C".to_vec(),
@@ -60,6 +66,8 @@ impl Message {
     fn decode(bytes: &[u8]) -> Option<Message> {
         match bytes {
             b"M" => Some(Message::Mapped),
+            b"T" => Some(Message::TimeMade),
+            b"t" => Some(Message::TimeSet),
             b"B" => Some(Message::Built),
             b"H" => Some(Message::Hooked),
             b"C" => Some(Message::Created),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{Gid, Uid};
 
+use crate::clocks;
 use crate::config::Bundle;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -42,6 +43,7 @@ const STEPS: &[Step] = &[
     }),
     ("become root of the user namespace", become_root),
     ("join namespaces", join_namespaces),
+    ("set the clocks", set_clocks),
     ("bring up the loopback device", bring_up_loopback),
     ("set the host name", set_host_name),
     ("start a session", |_| {
@@ -132,6 +134,16 @@ fn join_namespaces(birth: &mut Birth<'_>) -> Result<()> {
         orlop_sys::namespace::unshare(libc_flags::CGROUP).context("new cgroup namespace")?;
     }
     Ok(())
+}
+
+fn set_clocks(birth: &mut Birth<'_>) -> Result<()> {
+    if !birth.namespaces.is_new(libc_flags::TIME) {
+        return Ok(());
+    }
+    clocks::make()?;
+    birth.parent.send(&Message::TimeMade)?;
+    birth.parent.expect(&Message::TimeSet)?;
+    clocks::enter()
 }
 
 fn bring_up_loopback(birth: &mut Birth<'_>) -> Result<()> {

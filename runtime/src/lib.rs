@@ -15,6 +15,7 @@
 
 mod cgroup;
 mod cli;
+mod clocks;
 mod commands;
 mod config;
 mod console;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 use orlop_sys::idmap::IdRange;
 
-use libc_flags::{CGROUP, IPC, MOUNT, NETWORK, PID, USER, UTS};
+use libc_flags::{CGROUP, IPC, MOUNT, NETWORK, PID, TIME, USER, UTS};
 
 /// `CLONE_NEW*` of linux/sched.h.
 pub(crate) mod libc_flags {
@@ -17,21 +17,22 @@ pub(crate) mod libc_flags {
     pub(crate) const MOUNT: i32 = 0x0002_0000;
     pub(crate) const NETWORK: i32 = 0x4000_0000;
     pub(crate) const PID: i32 = 0x2000_0000;
+    pub(crate) const TIME: i32 = 0x80;
     pub(crate) const USER: i32 = 0x1000_0000;
     pub(crate) const UTS: i32 = 0x0400_0000;
 }
 
-/// The flag of a kind; `None` for the time namespace, which the config check refuses.
-fn flag(kind: LinuxNamespaceType) -> Option<i32> {
+/// The flag of a kind.
+fn flag(kind: LinuxNamespaceType) -> i32 {
     match kind {
-        LinuxNamespaceType::Cgroup => Some(CGROUP),
-        LinuxNamespaceType::Ipc => Some(IPC),
-        LinuxNamespaceType::Mount => Some(MOUNT),
-        LinuxNamespaceType::Network => Some(NETWORK),
-        LinuxNamespaceType::Pid => Some(PID),
-        LinuxNamespaceType::User => Some(USER),
-        LinuxNamespaceType::Uts => Some(UTS),
-        LinuxNamespaceType::Time => None,
+        LinuxNamespaceType::Cgroup => CGROUP,
+        LinuxNamespaceType::Ipc => IPC,
+        LinuxNamespaceType::Mount => MOUNT,
+        LinuxNamespaceType::Network => NETWORK,
+        LinuxNamespaceType::Pid => PID,
+        LinuxNamespaceType::User => USER,
+        LinuxNamespaceType::Uts => UTS,
+        LinuxNamespaceType::Time => TIME,
     }
 }
 
@@ -62,9 +63,7 @@ impl Namespaces {
     pub(crate) fn open(linux: &Linux) -> Result<Namespaces> {
         let mut result = Namespaces::none();
         for namespace in linux.namespaces().iter().flatten() {
-            let Some(flag) = flag(namespace.typ()) else {
-                continue;
-            };
+            let flag = flag(namespace.typ());
             result.all |= flag;
             match namespace
                 .path()
@@ -92,9 +91,10 @@ impl Namespaces {
     }
 
     /// What clone3 makes. Not the cgroup namespace: its root is the cgroup of whoever makes
-    /// it, so the child unshares it once it is in its cgroup.
+    /// it, so the child unshares it once it is in its cgroup. Nor the time namespace: whoever
+    /// is made in it finds its offsets settled.
     pub(crate) fn clone_flags(&self) -> u64 {
-        u64::from((self.new & !CGROUP) as u32)
+        u64::from((self.new & !(CGROUP | TIME)) as u32)
     }
 
     /// The user namespace comes last: joining it gives up the privilege over the others.
@@ -122,6 +122,7 @@ fn name(flag: i32) -> &'static str {
         MOUNT => "mount",
         NETWORK => "network",
         PID => "pid",
+        TIME => "time",
         USER => "user",
         UTS => "uts",
         _ => "unknown",

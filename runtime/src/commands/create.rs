@@ -14,6 +14,7 @@ use rustix::fs::Mode;
 
 use super::write_pid_file;
 use crate::cgroup::{self, Cgroup};
+use crate::clocks;
 use crate::config::Bundle;
 use crate::console::Console;
 use crate::handshake::{Channel, Message};
@@ -83,7 +84,10 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let listener = dir.listen()?;
     namespaces.join_in_parent()?;
 
-    let maps_needed = namespaces.is_new(libc_flags::USER);
+    let (maps_needed, clocks_needed) = (
+        namespaces.is_new(libc_flags::USER),
+        namespaces.is_new(libc_flags::TIME),
+    );
     let flags = namespaces.clone_flags();
     let birth = Birth {
         bundle: &bundle,
@@ -103,6 +107,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let (child, prepared) = launch(args, birth)?;
     let mut hooked = false;
     let done = raise(&bundle, &prepared, &child, &ours, maps_needed)
+        .and_then(|()| set_clocks(&bundle, &child, &ours, clocks_needed))
         .and_then(|()| run_hooks(&bundle, &request.id, &child, &ours, &mut hooked))
         .and_then(|()| ours.expect(&Message::Created))
         .and_then(|()| apply_schedule(process::pid(child.pid)?, &bundle.process))
@@ -176,6 +181,18 @@ fn raise(
     channel
         .send(&Message::Mapped)
         .context("the container's process is gone")
+}
+
+/// Sets the offsets of the child's time namespace before it enters that.
+fn set_clocks(bundle: &Bundle, child: &Child, channel: &Channel, needed: bool) -> Result<()> {
+    if !needed {
+        return Ok(());
+    }
+    channel.expect(&Message::TimeMade)?;
+    if let Some(offsets) = bundle.linux.time_offsets() {
+        clocks::write(child.pid, offsets)?;
+    }
+    Ok(channel.send(&Message::TimeSet)?)
 }
 
 /// Runs what is to run in the runtime's namespaces, once the child has built its root.

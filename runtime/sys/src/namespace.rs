@@ -19,6 +19,7 @@ pub fn unshare(flags: libc::c_int) -> Result<()> {
         | libc::CLONE_NEWNET
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
+        | libc::CLONE_NEWTIME
         | libc::CLONE_NEWUSER
         | libc::CLONE_NEWUTS;
     if flags & !allowed != 0 {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, missing_docs)]
 
 mod calls;
+mod clocks;
 mod exec;
 mod hooks;
 mod roots;
