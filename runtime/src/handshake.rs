@@ -1,6 +1,8 @@
 //! What the parent, the child and later `start` say to each other, one message a packet.
 //!
 //! ```text
+//! helper -> create  Made       the child is made, here is its pidfd (only with namespaces that
+//!                              the maker has to join)
 //! create -> child   Mapped     id maps, limits and id-mapped trees are in place: go on
 //! child -> create   TimeMade   a time namespace is made, but not entered (only with one)
 //! create -> child   TimeSet    its offsets are written
@@ -16,12 +18,17 @@
 //! A closed channel is an answer too: to the child, that the parent is gone (so it ends); to
 //! `start` and `exec`, that execve succeeded, because every channel is close-on-exec.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Result, bail};
+use rustix::cmsg_space;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
+    socketpair,
 };
 
 use crate::failure::Failure;
@@ -31,6 +38,7 @@ const MAX_TEXT: usize = 4000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
+    Made,
     Mapped,
     TimeMade,
     TimeSet,
@@ -45,6 +53,7 @@ pub(crate) enum Message {
 impl Message {
     fn encode(&self) -> Vec<u8> {
         match self {
+            Message::Made => b"P".to_vec(),
             Message::Mapped => b"M".to_vec(),
             Message::TimeMade => b"T".to_vec(),
             Message::TimeSet => b"t".to_vec(),
@@ -65,6 +74,7 @@ impl Message {
 
     fn decode(bytes: &[u8]) -> Option<Message> {
         match bytes {
+            b"P" => Some(Message::Made),
             b"M" => Some(Message::Mapped),
             b"T" => Some(Message::TimeMade),
             b"t" => Some(Message::TimeSet),
@@ -107,20 +117,51 @@ impl Channel {
             .map(drop)
     }
 
+    /// Sends a descriptor along.
+    pub(crate) fn send_with(&self, message: &Message, fd: BorrowedFd<'_>) -> Result<()> {
+        let fds = [fd];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        let text = message.encode();
+        let text = [IoSlice::new(&text)];
+        rustix::io::retry_on_intr(|| sendmsg(&self.0, &text, &mut ancillary, SendFlags::NOSIGNAL))?;
+        Ok(())
+    }
+
     /// The next message, or `None` when the other end is closed.
     pub(crate) fn receive(&self) -> Result<Option<Message>> {
+        Ok(self.receive_with()?.map(|(message, _)| message))
+    }
+
+    /// The next message, with the descriptor that came along.
+    pub(crate) fn receive_with(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
         let mut buffer = [0_u8; MAX_TEXT + 2];
-        let got = rustix::io::retry_on_intr(|| recv(&self.0, &mut buffer, RecvFlags::empty()));
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let got = rustix::io::retry_on_intr(|| {
+            let mut slices = [IoSliceMut::new(&mut buffer)];
+            recvmsg(
+                &self.0,
+                &mut slices,
+                &mut ancillary,
+                RecvFlags::CMSG_CLOEXEC,
+            )
+        });
         let length = match got {
-            Ok((length, _)) => length,
+            Ok(got) => got.bytes,
             Err(Errno::CONNRESET) => 0,
             Err(errno) => return Err(errno.into()),
         };
         if length == 0 {
             return Ok(None);
         }
+        let fd = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
         match Message::decode(&buffer[..length]) {
-            Some(message) => Ok(Some(message)),
+            Some(message) => Ok(Some((message, fd))),
             None => bail!("a message of {length} bytes that is none of the handshake's"),
         }
     }
@@ -182,6 +223,20 @@ mod tests {
                 .contains("ended")
         );
         assert!(child.send(&Message::Created).is_err());
+    }
+
+    #[test]
+    fn a_descriptor_comes_along() {
+        let (parent, child) = Channel::pair().unwrap();
+        let file = std::fs::File::open("/proc/self/stat").unwrap();
+        child.send_with(&Message::Made, file.as_fd()).unwrap();
+        child.send(&Message::Created).unwrap();
+        let (message, fd) = parent.receive_with().unwrap().unwrap();
+        assert_eq!(message, Message::Made);
+        let (sent, got) = (rustix::fs::fstat(&file), rustix::fs::fstat(fd.unwrap()));
+        assert_eq!(sent.unwrap().st_ino, got.unwrap().st_ino);
+        let (message, fd) = parent.receive_with().unwrap().unwrap();
+        assert!(message == Message::Created && fd.is_none());
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod failure;
 mod handshake;
 mod hooks;
 mod init;
+mod launch;
 mod namespaces;
 mod process;
 mod relay;

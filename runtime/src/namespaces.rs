@@ -42,8 +42,9 @@ pub(crate) struct Namespaces {
     pub(crate) new: i32,
     /// Flags of every kind that is not the caller's own: new or joined.
     pub(crate) all: i32,
-    /// The user and pid namespaces to join; the parent does, so that what it clones then
-    /// belongs to them.
+    /// The user and pid namespaces to join, for whoever clones, so that what it clones then
+    /// belongs to them. The user namespace comes last: joining it gives up the privilege over
+    /// the other.
     pub(crate) parent_joins: Vec<(i32, OwnedFd)>,
     /// The others, for the child.
     pub(crate) child_joins: Vec<(i32, OwnedFd)>,
@@ -76,8 +77,8 @@ impl Namespaces {
                         format!("{} namespace {}", namespace.typ(), path.display())
                     })?;
                     match flag {
-                        USER => result.parent_joins.insert(0, (flag, file.into())),
-                        PID => result.parent_joins.push((flag, file.into())),
+                        USER => result.parent_joins.push((flag, file.into())),
+                        PID => result.parent_joins.insert(0, (flag, file.into())),
                         _ => result.child_joins.push((flag, file.into())),
                     }
                 }
@@ -97,22 +98,22 @@ impl Namespaces {
         u64::from((self.new & !(CGROUP | TIME)) as u32)
     }
 
-    /// The user namespace comes last: joining it gives up the privilege over the others.
-    pub(crate) fn join_in_parent(&self) -> Result<()> {
-        for (flag, fd) in self.parent_joins.iter().rev() {
-            orlop_sys::namespace::join(fd, *flag)
-                .with_context(|| format!("join the {} namespace", name(*flag)))?;
-        }
-        Ok(())
+    /// Takes what has to be joined before the clone.
+    pub(crate) fn take_parent_joins(&mut self) -> Vec<(i32, OwnedFd)> {
+        std::mem::take(&mut self.parent_joins)
     }
 
     pub(crate) fn join_in_child(&self) -> Result<()> {
-        for (flag, fd) in &self.child_joins {
-            orlop_sys::namespace::join(fd, *flag)
-                .with_context(|| format!("join the {} namespace", name(*flag)))?;
-        }
-        Ok(())
+        join(&self.child_joins)
     }
+}
+
+pub(crate) fn join(namespaces: &[(i32, OwnedFd)]) -> Result<()> {
+    for (flag, fd) in namespaces {
+        orlop_sys::namespace::join(fd, *flag)
+            .with_context(|| format!("join the {} namespace", name(*flag)))?;
+    }
+    Ok(())
 }
 
 fn name(flag: i32) -> &'static str {

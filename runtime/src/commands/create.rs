@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use orlop_sys::clone::{Child, CloneArgs, kill_and_reap, spawn};
+use orlop_sys::clone::{Child, CloneArgs, kill_and_reap};
 use orlop_sys::idmap::write_maps;
 use orlop_sys::wait::Ended;
 use rustix::fs::Mode;
@@ -20,6 +20,7 @@ use crate::console::Console;
 use crate::handshake::{Channel, Message};
 use crate::hooks::{self, Kind};
 use crate::init::{self, Birth};
+use crate::launch;
 use crate::namespaces::{Namespaces, libc_flags, ranges};
 use crate::process::{self, Plan, apply_rlimits, apply_schedule};
 use crate::rootfs;
@@ -75,15 +76,14 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     selfexe::protect(&ranges(linux.uid_mappings().as_ref()))?;
     let plan = Plan::new(&bundle.process, linux)?;
     let console = terminal.console(&plan)?;
-    let namespaces = Namespaces::open(linux)?;
+    let mut namespaces = Namespaces::open(linux)?;
     let guard = DirGuard(Some(Dir::create(root, &request.id)?));
     let dir = guard.0.as_ref().context("no state directory")?;
     let mut cgroup = cgroup::create(linux, &request.id)?;
     let prepared = rootfs::prepare(&bundle, &namespaces, cgroup.as_ref().map(Cgroup::path))?;
     let (ours, theirs) = Channel::pair()?;
     let listener = dir.listen()?;
-    namespaces.join_in_parent()?;
-
+    let joins = namespaces.take_parent_joins();
     let (maps_needed, clocks_needed) = (
         namespaces.is_new(libc_flags::USER),
         namespaces.is_new(libc_flags::TIME),
@@ -103,8 +103,9 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let args = CloneArgs {
         namespaces: flags,
         cgroup: cgroup.as_ref().map(|c| std::os::fd::AsFd::as_fd(c)),
+        sibling: false,
     };
-    let (child, prepared) = launch(args, birth)?;
+    let (child, prepared) = launch(args, &joins, birth)?;
     let mut hooked = false;
     let done = raise(&bundle, &prepared, &child, &ours, maps_needed)
         .and_then(|()| set_clocks(&bundle, &child, &ours, clocks_needed))
@@ -132,8 +133,12 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
 }
 
 /// Starts the child, and keeps of its inheritance what the parent still works on.
-fn launch(args: CloneArgs<'_>, mut birth: Birth<'_>) -> Result<(Child, rootfs::Prepared)> {
-    let child = spawn(args, || {
+fn launch(
+    args: CloneArgs<'_>,
+    joins: &[(i32, OwnedFd)],
+    mut birth: Birth<'_>,
+) -> Result<(Child, rootfs::Prepared)> {
+    let child = launch::launch(args, joins, || {
         init::run(Birth {
             bundle: birth.bundle,
             id: birth.id,
@@ -145,8 +150,7 @@ fn launch(args: CloneArgs<'_>, mut birth: Birth<'_>) -> Result<(Child, rootfs::P
             listener: birth.listener,
             preserved_fds: birth.preserved_fds,
         })
-    });
-    let child = child.context("clone3 (are user namespaces or processes exhausted?)")?;
+    })?;
     let prepared = birth.prepared.take().context("nothing was prepared")?;
     Ok((child, prepared))
 }

@@ -174,6 +174,7 @@ fn launch(
     let args = CloneArgs {
         namespaces: 0,
         cgroup: cgroup.as_ref().map(AsFd::as_fd),
+        sibling: false,
     };
     let affinity = Affinity::of(&process)?;
     affinity.begin()?;

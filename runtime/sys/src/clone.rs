@@ -15,6 +15,8 @@ pub struct CloneArgs<'fd> {
     pub namespaces: u64,
     /// The cgroup v2 directory that the process starts in (`CLONE_INTO_CGROUP`).
     pub cgroup: Option<BorrowedFd<'fd>>,
+    /// Makes it a child of the caller's parent instead of the caller (`CLONE_PARENT`).
+    pub sibling: bool,
 }
 
 /// A process made by [`spawn`].
@@ -55,7 +57,12 @@ pub fn spawn(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> Result<Child> 
     if rustix::fs::stat(c"/proc/self/task")?.st_nlink != 3 {
         return Err(Errno::BUSY);
     }
-    match clone3(args.namespaces, libc::SIGCHLD as u64, args.cgroup)? {
+    let (flags, exit_signal) = match args.sibling {
+        false => (args.namespaces, libc::SIGCHLD as u64),
+        // The signal is that of the caller itself then, and may not be given.
+        true => (args.namespaces | libc::CLONE_PARENT as u64, 0),
+    };
+    match clone3(flags, exit_signal, args.cgroup)? {
         None => {
             let status = child();
             // SAFETY: ends the process without running the parent's exit handlers.
@@ -110,13 +117,9 @@ pub fn kill_and_reap(child: &Child) -> Result<crate::wait::Ended> {
 }
 
 /// `None` in the child.
-fn clone3(
-    namespaces: u64,
-    exit_signal: u64,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> Result<Option<Child>> {
+fn clone3(flags: u64, exit_signal: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Option<Child>> {
     let mut pidfd: RawFd = -1;
-    let mut flags = namespaces | libc::CLONE_PIDFD as u64;
+    let mut flags = flags | libc::CLONE_PIDFD as u64;
     if cgroup.is_some() {
         flags |= CLONE_INTO_CGROUP;
     }

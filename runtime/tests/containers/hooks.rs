@@ -284,3 +284,60 @@ fn hooks_inside_see_the_root_and_change_nothing_else() {
     assert_eq!(bench.run(), (0, with));
     bench.assert_nothing_left();
 }
+
+/// Also where the container's process is made in namespaces of another container.
+#[test]
+fn hooks_outside_stay_outside_of_joined_namespaces() {
+    let Some(mut bench) = bench("joinhook") else {
+        return;
+    };
+    let first = bench.id("first");
+    bench.args(&["sleep", "1000"]);
+    bench.quiet(&["create", &first]);
+    bench.quiet(&["start", &first]);
+    let pid = bench.pid(&first);
+    let good = bench.config.clone();
+    let namespaces = bench.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces[0]["path"] = json!(format!("/proc/{pid}/ns/user"));
+    namespaces[1]["path"] = json!(format!("/proc/{pid}/ns/pid"));
+    let log = bench.path("log");
+    let note = format!(
+        "readlink /proc/self/ns/user /proc/self/ns/pid >> {}",
+        log.display()
+    );
+    bench.config["hooks"] = json!({
+        "prestart": [shell(&note)], "createRuntime": [shell(&note)],
+        "poststart": [shell(&note)], "poststop": [shell(&note)],
+    });
+    let kinds = ["user", "pid"];
+    let links = |pid: &str| {
+        kinds.map(|kind| {
+            let link = std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
+            link.to_str().unwrap().to_owned()
+        })
+    };
+    let expected = links("self").join("\n") + "\n";
+    let (status, said) = bench.sh("echo $$; exit 3");
+    assert_eq!(status, 3, "{said}");
+    assert!(said.trim_end() != "1", "{said}");
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), expected.repeat(4));
+
+    let second = bench.id("second");
+    bench.args(&["sleep", "1000"]);
+    bench.quiet(&["create", &second]);
+    assert_eq!(
+        links(&bench.pid(&second).to_string()),
+        links(&pid.to_string())
+    );
+    bench.quiet(&["delete", "--force", &second]);
+    // One namespace that cannot be joined is told, and leaves nothing.
+    bench.config["linux"]["namespaces"][1]["path"] = json!("/proc/self/ns/uts");
+    let (status, said) = text(&bench.call(&["create", &second]));
+    assert!(
+        status == 1 && said.contains("join the pid namespace"),
+        "{said}"
+    );
+    bench.config = good;
+    bench.quiet(&["delete", "--force", &first]);
+    bench.assert_nothing_left();
+}

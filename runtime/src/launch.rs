@@ -1,0 +1,81 @@
+//! Makes the container's first process: always a child of ours, in the namespaces it shall have.
+//!
+//! User and pid namespaces that exist already have to be joined by whoever makes it, and who
+//! joined a user namespace cannot come back, to run a hook on the host's side or to remove a
+//! cgroup. So a helper does that: it joins, makes the process as a child of its own parent,
+//! hands over the pidfd, and ends.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use orlop_sys::clone::{Child, CloneArgs, kill_and_reap, spawn};
+use orlop_sys::wait::reap;
+
+use crate::failure::Failure;
+use crate::handshake::{Channel, Message};
+use crate::namespaces::join;
+
+/// What to say when no process can be made.
+const EXHAUSTED: &str = "clone3 (are user namespaces or processes exhausted?)";
+
+/// Runs `child` in a new process, made in the namespaces `joins`.
+pub(crate) fn launch(
+    args: CloneArgs<'_>,
+    joins: &[(i32, OwnedFd)],
+    child: impl FnOnce() -> i32,
+) -> Result<Child> {
+    if joins.is_empty() {
+        return spawn(args, child).context(EXHAUSTED);
+    }
+    let (ours, theirs) = Channel::pair()?;
+    let helper = spawn(CloneArgs::default(), || help(args, joins, &theirs, child));
+    let helper = helper.context(EXHAUSTED)?;
+    drop(theirs);
+    let made = ours.receive_with();
+    reap(&helper.pidfd)?;
+    match made? {
+        Some((Message::Made, Some(pidfd))) => with_pid(pidfd),
+        Some((Message::Failed(failure), _)) => Err(failure.into()),
+        Some((other, _)) => bail!("unexpected answer {other:?}"),
+        None => bail!("whoever was to make the container's process was killed"),
+    }
+}
+
+/// The helper. Its status tells nothing: what it says does.
+fn help(
+    args: CloneArgs<'_>,
+    joins: &[(i32, OwnedFd)],
+    channel: &Channel,
+    child: impl FnOnce() -> i32,
+) -> i32 {
+    let args = CloneArgs {
+        sibling: true,
+        ..args
+    };
+    let made = join(joins).and_then(|()| spawn(args, child).context(EXHAUSTED));
+    let sent = match &made {
+        Ok(child) => channel.send_with(&Message::Made, child.pidfd.as_fd()),
+        Err(error) => {
+            let failure = Failure::new(None, error);
+            channel.send(&Message::Failed(failure)).map_err(Into::into)
+        }
+    };
+    if let (Ok(child), Err(_)) = (&made, sent) {
+        // Whoever asked for it is gone. It is not our child, so not ours to reap.
+        let _ = kill_and_reap(child);
+    }
+    0
+}
+
+/// The process by our own numbers: the helper's may be of another pid namespace.
+fn with_pid(pidfd: OwnedFd) -> Result<Child> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(&path).context(path)?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+    let pid = pid.and_then(|pid| pid.trim().parse().ok());
+    match pid {
+        Some(pid) if pid > 0 => Ok(Child { pid, pidfd }),
+        Some(_) | None => bail!("the container's process has ended"),
+    }
+}
