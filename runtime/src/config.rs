@@ -10,6 +10,7 @@ use oci_spec::runtime::{Hooks, Linux, LinuxNamespaceType, Mount, Process, Root, 
 
 use crate::clocks;
 use crate::hooks;
+use crate::lsm;
 use crate::process::check_schedule;
 
 /// The most bytes of a config.json or process JSON.
@@ -155,15 +156,7 @@ fn check_process(process: &Process) -> Result<()> {
         "cwd {:?} is not an absolute path",
         process.cwd()
     );
-    let profile = process.apparmor_profile().as_deref().unwrap_or_default();
-    refuse(!matches!(profile, "" | "unconfined"), "apparmorProfile")?;
-    refuse(
-        process
-            .selinux_label()
-            .as_ref()
-            .is_some_and(|label| !label.is_empty()),
-        "selinuxLabel",
-    )?;
+    lsm::check(process)?;
     let limits = process.rlimits().as_deref().unwrap_or_default();
     for (index, limit) in limits.iter().enumerate() {
         let twice = limits[..index]
@@ -234,13 +227,7 @@ fn check_linux(linux: &Linux) -> Result<()> {
             "timeOffsets need a new time namespace"
         );
     }
-    refuse(
-        linux
-            .mount_label()
-            .as_ref()
-            .is_some_and(|label| !label.is_empty()),
-        "mountLabel",
-    )
+    lsm::check_mounts(linux.mount_label())
 }
 
 fn refuse(present: bool, what: &str) -> Result<()> {
@@ -328,9 +315,16 @@ mod tests {
             (
                 "/process",
                 "apparmorProfile",
-                json!("docker-default"),
-                "apparmorProfile",
+                json!("a\nb"),
+                "apparmorProfile \"a\\nb\"",
             ),
+            (
+                "/process",
+                "selinuxLabel",
+                json!("bad"),
+                "selinuxLabel \"bad\"",
+            ),
+            ("/linux", "mountLabel", json!("bad"), "mountLabel \"bad\""),
             (
                 "/linux",
                 "uidMappings",

@@ -42,6 +42,9 @@ const STEPS: &[Step] = &[
         birth.parent.expect(&Message::Mapped)
     }),
     ("become root of the user namespace", become_root),
+    ("open the security attributes", |birth| {
+        birth.plan.open_labels()
+    }),
     ("join namespaces", join_namespaces),
     ("set the clocks", set_clocks),
     ("bring up the loopback device", bring_up_loopback),

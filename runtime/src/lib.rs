@@ -24,6 +24,7 @@ mod handshake;
 mod hooks;
 mod init;
 mod launch;
+mod lsm;
 mod namespaces;
 mod process;
 mod relay;

@@ -219,6 +219,9 @@ const STEPS: &[Step] = &[
     ("wait for the parent", |entry| {
         entry.parent.expect(&Message::Mapped)
     }),
+    ("open the security attributes", |entry| {
+        entry.plan.open_labels()
+    }),
     ("join the container's namespaces", join),
     ("start a session", |_| {
         Ok(rustix::process::setsid().map(drop)?)

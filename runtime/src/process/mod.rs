@@ -20,6 +20,7 @@ pub(crate) use capabilities::Sets;
 pub(crate) use rlimits::{apply as apply_rlimits, pid};
 pub(crate) use schedule::{Affinity, apply as apply_schedule, check as check_schedule};
 
+use crate::lsm::Labels;
 use crate::seccomp::Filter;
 use program::Executable;
 
@@ -27,6 +28,7 @@ use program::Executable;
 pub(crate) struct Plan {
     pub(crate) process: Process,
     capabilities: Sets,
+    labels: Labels,
     seccomp: Option<Filter>,
     /// For personality(2).
     domain: Option<Domain>,
@@ -38,6 +40,7 @@ impl Plan {
         Ok(Plan {
             process: process.clone(),
             capabilities: Sets::new(process.capabilities().as_ref()),
+            labels: Labels::new(process)?,
             seccomp: linux
                 .seccomp()
                 .as_ref()
@@ -56,6 +59,11 @@ impl Plan {
         self.process.terminal().unwrap_or(false)
     }
 
+    /// What has to be opened while /proc is the host's.
+    pub(crate) fn open_labels(&mut self) -> Result<()> {
+        self.labels.open().context("process labels")
+    }
+
     fn no_new_privileges(&self) -> bool {
         self.process.no_new_privileges().unwrap_or(false)
     }
@@ -63,7 +71,8 @@ impl Plan {
     /// From the root of the container's user namespace to the process's user, for good.
     /// Finds the program too, so that a missing one is an error of `create`.
     pub(crate) fn become_user(&mut self) -> Result<()> {
-        leave_session_keyring()?;
+        self.labels.label_keys(leave_session_keyring)?;
+        self.labels.label_program()?;
         if let Some(domain) = self.domain {
             set_personality(domain).context("linux.personality")?;
         }

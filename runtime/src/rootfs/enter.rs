@@ -4,13 +4,13 @@
 //! descriptors inside it, and pivot_root makes it the root. Processes of the container do not
 //! exist yet, so what was checked stays as it was.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::Linux;
 use orlop_sys::mount::{Attributes, PRIVATE, SLAVE, attach, clone_tree, set_attributes};
-use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs};
+use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, XattrFlags, fstatfs};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
@@ -65,7 +65,7 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
     }
     // An image need not have it. If it cannot be made, entering it says what is wrong with it.
     let _ = make(root.as_fd(), layout.cwd, Kind::Directory);
-    let mut masks = Masks::new(prepared.null);
+    let mut masks = Masks::new(prepared.null, linux.mount_label().as_deref());
     for path in linux.masked_paths().iter().flatten() {
         masks.mask(&root, path)?;
     }
@@ -100,7 +100,14 @@ fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<()> {
     match &mount.source {
         Source::Tree { tree, .. } | Source::Dev { tree } => attach(tree, &target)?,
         Source::FileSystem { name, source } => {
-            attach(file_system(name, source, mount)?, &target)?;
+            let tree = file_system(name, source, mount)?;
+            if let Some(label) = &mount.options.root_label {
+                let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
+                let flags = XattrFlags::empty();
+                rustix::fs::setxattr(path, "security.selinux", label.as_bytes(), flags)
+                    .with_context(|| format!("linux.mountLabel {label:?}"))?;
+            }
+            attach(tree, &target)?;
         }
     }
     Ok(())

@@ -19,7 +19,8 @@ use super::path::{explain, file_type, locate};
 ///
 /// One tmpfs and one null serve all of them. The first use attaches the mount itself, each
 /// later one a clone of it, since a detached mount cannot be cloned before Linux 6.15.
-pub(super) struct Masks {
+pub(super) struct Masks<'l> {
+    label: Option<&'l str>,
     null: Cover,
     empty: Option<Cover>,
 }
@@ -39,10 +40,11 @@ impl Cover {
     }
 }
 
-impl Masks {
-    /// `null` is a detached clone of /dev/null.
-    pub(super) fn new(null: OwnedFd) -> Masks {
+impl<'l> Masks<'l> {
+    /// `null` is a detached clone of /dev/null, `label` the SELinux label of empty directories.
+    pub(super) fn new(null: OwnedFd, label: Option<&'l str>) -> Masks<'l> {
         Masks {
+            label,
             null: Cover {
                 mount: null,
                 attached: false,
@@ -59,7 +61,7 @@ impl Masks {
         let put = if file_type(&target)? == FileType::Directory {
             if self.empty.is_none() {
                 self.empty = Some(Cover {
-                    mount: empty_directory()?,
+                    mount: empty_directory(self.label)?,
                     attached: false,
                 });
             }
@@ -98,10 +100,13 @@ fn existing(root: impl AsFd, path: &str) -> Result<Option<OwnedFd>> {
     }
 }
 
-fn empty_directory() -> Result<OwnedFd> {
+fn empty_directory(label: Option<&str>) -> Result<OwnedFd> {
     let fs = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, c"nr_blocks", c"1")?;
     fsconfig_set_string(&fs, c"nr_inodes", c"1")?;
+    if let Some(label) = label.filter(|label| !label.is_empty()) {
+        fsconfig_set_string(&fs, c"context", label)?;
+    }
     fsconfig_create(&fs)?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID

@@ -3,6 +3,8 @@
 use orlop_sys::mount::{PRIVATE, SHARED, SLAVE, UNBINDABLE};
 use rustix::mount::MountAttrFlags as Attr;
 
+use crate::lsm::MountLabel;
+
 /// What the options of one mount say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -18,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) bind: Option<bool>,
     /// Id-mapped, by the mount's mappings or the container's.
     pub(crate) idmap: bool,
+    /// An SELinux label for its root.
+    pub(crate) root_label: Option<String>,
     /// Everything else, for the file system: a key, with a value or without.
     pub(crate) data: Vec<(String, Option<String>)>,
 }
@@ -68,6 +72,18 @@ impl Options {
             options.take(word);
         }
         options
+    }
+
+    /// Has a new file system of this type labelled as its kind is; with no label, not at all.
+    pub(crate) fn label(&mut self, label: &str, kind: &str) {
+        if label.is_empty() {
+            return;
+        }
+        match MountLabel::of(kind) {
+            MountLabel::Fixed => {}
+            MountLabel::Option => self.data.push(("context".into(), Some(label.into()))),
+            MountLabel::Root => self.root_label = Some(label.into()),
+        }
     }
 
     fn take(&mut self, word: &str) {
@@ -143,5 +159,19 @@ mod tests {
         ];
         assert_eq!(parse("size=64k,newinstance").data, data);
         assert_eq!(parse("relatime").data, vec![]);
+    }
+
+    #[test]
+    fn labels_go_where_the_kind_takes_them() {
+        let labelled = |kind: &str, label: &str| {
+            let mut options = Options::default();
+            options.label(label, kind);
+            (options.data, options.root_label)
+        };
+        let context = vec![("context".into(), Some("u:r:t".into()))];
+        assert_eq!(labelled("tmpfs", "u:r:t"), (context, None));
+        assert_eq!(labelled("mqueue", "u:r:t"), (vec![], Some("u:r:t".into())));
+        assert_eq!(labelled("proc", "u:r:t"), (vec![], None));
+        assert_eq!(labelled("tmpfs", ""), (vec![], None));
     }
 }

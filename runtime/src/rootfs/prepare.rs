@@ -110,7 +110,10 @@ pub(crate) fn prepare(
         .any(|mount| mount.destination() == Path::new("/dev"));
     if !has_dev {
         let words = ["nosuid", "noexec", "mode=755", "size=64k"];
-        mounts.push(dev_mount(bundle, Options::parse(words))?);
+        let mut options = Options::parse(words);
+        let label = bundle.linux.mount_label().as_deref().unwrap_or_default();
+        options.label(label, "tmpfs");
+        mounts.push(dev_mount(bundle, options)?);
     }
     for mount in &bundle.mounts {
         let prepared = prepare_mount(bundle, namespaces, cgroup, mount)
@@ -134,8 +137,12 @@ fn prepare_mount(
     let mut options = Options::parse(words);
     let kind = mount.typ().as_deref().unwrap_or_default();
     let destination = mount.destination().clone();
+    let label = bundle.linux.mount_label().as_deref().unwrap_or_default();
+    if !is_bind(&options, kind) {
+        options.label(label, kind);
+    }
     check_destination(&destination, kind)?;
-    let source = if options.bind.is_some() || matches!(kind, "bind" | "rbind") {
+    let source = if is_bind(&options, kind) {
         let recursive = options.bind == Some(true) || kind == "rbind";
         bind(bundle, mount, &options, recursive)?
     } else if mount.uid_mappings().is_some() || options.idmap {
@@ -172,6 +179,10 @@ fn prepare_mount(
         source,
         options,
     })
+}
+
+fn is_bind(options: &Options, kind: &str) -> bool {
+    options.bind.is_some() || matches!(kind, "bind" | "rbind")
 }
 
 fn dev_mount(bundle: &Bundle, options: Options) -> Result<PreparedMount> {
