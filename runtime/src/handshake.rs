@@ -8,6 +8,7 @@
 //! create -> child   TimeSet    its offsets are written
 //! child -> create   Built      the root is built, but not entered (only with hooks in create)
 //! create -> child   Hooked     prestart and createRuntime hooks have run
+//! child -> maker    Listener   here is what the seccomp agent is to get (only with one)
 //! child -> create   Created    everything but seccomp and execve is done
 //! create -> child   Recorded   state.json is written: wait for `start` from now on
 //! start -> child    Start
@@ -44,6 +45,7 @@ pub(crate) enum Message {
     TimeSet,
     Built,
     Hooked,
+    Listener,
     Created,
     Recorded,
     Start,
@@ -59,6 +61,7 @@ impl Message {
             Message::TimeSet => b"t".to_vec(),
             Message::Built => b"B".to_vec(),
             Message::Hooked => b"H".to_vec(),
+            Message::Listener => b"L".to_vec(),
             Message::Created => b"C".to_vec(),
             Message::Recorded => b"R".to_vec(),
             Message::Start => b"S".to_vec(),
@@ -80,6 +83,7 @@ impl Message {
             b"t" => Some(Message::TimeSet),
             b"B" => Some(Message::Built),
             b"H" => Some(Message::Hooked),
+            b"L" => Some(Message::Listener),
             b"C" => Some(Message::Created),
             b"R" => Some(Message::Recorded),
             b"S" => Some(Message::Start),
@@ -175,14 +179,42 @@ impl Channel {
         )
     }
 
+    /// The next message; a listener that comes before it goes to `agent`.
+    pub(crate) fn receive_past_listener(
+        &self,
+        agent: &dyn Fn(OwnedFd) -> Result<()>,
+    ) -> Result<Option<Message>> {
+        match self.receive_with()? {
+            Some((Message::Listener, Some(listener))) => {
+                agent(listener)?;
+                self.receive()
+            }
+            Some((message, _)) => Ok(Some(message)),
+            None => Ok(None),
+        }
+    }
+
     /// Waits for exactly this message.
     pub(crate) fn expect(&self, wanted: &Message) -> Result<()> {
-        match self.receive()? {
-            Some(message) if message == *wanted => Ok(()),
-            Some(Message::Failed(failure)) => Err(failure.into()),
-            Some(other) => bail!("handshake out of order: expected {wanted:?}, got {other:?}"),
-            None => bail!("the other side ended while {wanted:?} was expected"),
-        }
+        is(self.receive()?, wanted)
+    }
+
+    /// Waits for exactly this message, but for a listener before it.
+    pub(crate) fn expect_past_listener(
+        &self,
+        wanted: &Message,
+        agent: &dyn Fn(OwnedFd) -> Result<()>,
+    ) -> Result<()> {
+        is(self.receive_past_listener(agent)?, wanted)
+    }
+}
+
+fn is(got: Option<Message>, wanted: &Message) -> Result<()> {
+    match got {
+        Some(message) if message == *wanted => Ok(()),
+        Some(Message::Failed(failure)) => Err(failure.into()),
+        Some(other) => bail!("handshake out of order: expected {wanted:?}, got {other:?}"),
+        None => bail!("the other side ended while {wanted:?} was expected"),
     }
 }
 

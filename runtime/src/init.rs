@@ -55,7 +55,7 @@ const STEPS: &[Step] = &[
     ("build the root file system", enter_root),
     ("take the terminal", take_terminal),
     ("become the process's user", |birth| {
-        birth.plan.become_user()
+        birth.plan.become_user(&birth.parent)
     }),
 ];
 

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use oci_spec::runtime::ContainerState;
 use orlop_sys::clone::{Child, CloneArgs, kill_and_reap};
 use orlop_sys::idmap::write_maps;
 use orlop_sys::wait::Ended;
@@ -76,6 +77,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     selfexe::protect(&ranges(linux.uid_mappings().as_ref()))?;
     let plan = Plan::new(&bundle.process, linux)?;
     let console = terminal.console(&plan)?;
+    let agent = plan.agent().cloned();
     let mut namespaces = Namespaces::open(linux)?;
     let guard = DirGuard(Some(Dir::create(root, &request.id)?));
     let dir = guard.0.as_ref().context("no state directory")?;
@@ -107,10 +109,16 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     };
     let (child, prepared) = launch(args, &joins, birth)?;
     let mut hooked = false;
+    let agent = |listener| {
+        let agent = agent.as_ref().context("a listener that nobody asked for")?;
+        let state = Subject::of_bundle(&bundle, &request.id);
+        let state = state.state(ContainerState::Creating, Some(child.pid))?;
+        agent.hand_over(&listener, child.pid, state)
+    };
     let done = raise(&bundle, &prepared, &child, &ours, maps_needed)
         .and_then(|()| set_clocks(&bundle, &child, &ours, clocks_needed))
         .and_then(|()| run_hooks(&bundle, &request.id, &child, &ours, &mut hooked))
-        .and_then(|()| ours.expect(&Message::Created))
+        .and_then(|()| ours.expect_past_listener(&Message::Created, &agent))
         .and_then(|()| apply_schedule(process::pid(child.pid)?, &bundle.process))
         .map_err(|error| diagnose(error, &child, cgroup.as_ref()))
         .and_then(|()| record(dir, request, &bundle, cgroup.as_ref(), &child))

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::{BoxBuilder, Process};
+use oci_spec::runtime::{BoxBuilder, ContainerState, Process};
 use orlop_sys::clone::{Child, CloneArgs, kill_and_reap, spawn};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{
@@ -23,6 +23,7 @@ use crate::namespaces::{Namespaces, libc_flags, ranges};
 use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule};
 use crate::selfexe;
 use crate::state::{Dir, Record, Status, process as container_process};
+use crate::subject::Subject;
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -161,6 +162,7 @@ fn launch(
         orlop_sys::namespace::join(&target, libc_flags::PID).context("join the pid namespace")?;
     }
     let process = plan.process.clone();
+    let agent = plan.agent().cloned();
     let (ours, theirs) = Channel::pair()?;
     let entry = Entry {
         target,
@@ -193,7 +195,13 @@ fn launch(
         affinity.finish(pid)?;
         ours.send(&Message::Mapped)
             .context("the new process is gone")?;
-        match ours.receive()? {
+        let agent = |listener| {
+            let agent = agent.as_ref().context("a listener that nobody asked for")?;
+            let state = Subject::of_record(record);
+            let state = state.state(ContainerState::Running, Some(record.pid))?;
+            agent.hand_over(&listener, child.pid, state)
+        };
+        match ours.receive_past_listener(&agent)? {
             None => {}
             Some(Message::Failed(failure)) => return Err(failure.into()),
             Some(other) => bail!("unexpected answer {other:?}"),
@@ -228,7 +236,7 @@ const STEPS: &[Step] = &[
     }),
     ("open the terminal", open_terminal),
     ("become the process's user", |entry| {
-        entry.plan.become_user()
+        entry.plan.become_user(&entry.parent)
     }),
     // Another user would not have it any more.
     ("stay with the parent", stay_with_parent),

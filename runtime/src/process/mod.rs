@@ -8,6 +8,7 @@ mod program;
 mod rlimits;
 mod schedule;
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -20,8 +21,9 @@ pub(crate) use capabilities::Sets;
 pub(crate) use rlimits::{apply as apply_rlimits, pid};
 pub(crate) use schedule::{Affinity, apply as apply_schedule, check as check_schedule};
 
+use crate::handshake::{Channel, Message};
 use crate::lsm::Labels;
-use crate::seccomp::Filter;
+use crate::seccomp::{Agent, Filter};
 use program::Executable;
 
 /// A checked process.
@@ -70,7 +72,7 @@ impl Plan {
 
     /// From the root of the container's user namespace to the process's user, for good.
     /// Finds the program too, so that a missing one is an error of `create`.
-    pub(crate) fn become_user(&mut self) -> Result<()> {
+    pub(crate) fn become_user(&mut self, parent: &Channel) -> Result<()> {
         self.labels.label_keys(leave_session_keyring)?;
         self.labels.label_program()?;
         if let Some(domain) = self.domain {
@@ -80,7 +82,7 @@ impl Plan {
         let entered = enter_directory(self.process.cwd());
         if !self.no_new_privileges() {
             // Later it would need CAP_SYS_ADMIN, which is about to go.
-            self.install_filter()?;
+            self.install_filter(parent)?;
         }
         self.capabilities
             .limit_bounding()
@@ -97,6 +99,10 @@ impl Plan {
         self.capabilities.apply().context("capabilities")?;
         if self.no_new_privileges() {
             rustix::thread::set_no_new_privs(true)?;
+            if self.agent().is_some() {
+                // The parent hands the listener over, and it is here only now.
+                self.install_filter(parent)?;
+            }
         }
         if let Err(error) = entered {
             // What root may not search, its user perhaps may (a FUSE or NFS mount).
@@ -108,12 +114,9 @@ impl Plan {
 
     /// Replaces this process. Returns only if that failed.
     pub(crate) fn execute(&self, preserved_fds: i32) -> anyhow::Error {
-        let installed = if self.no_new_privileges() {
-            self.install_filter()
-        } else {
-            Ok(())
-        };
-        if let Err(error) = installed {
+        if let Some(filter) = self.seccomp.as_ref().filter(|_| self.installs_late())
+            && let Err(error) = filter.install()
+        {
             return error;
         }
         orlop_sys::signal::reset();
@@ -123,8 +126,23 @@ impl Plan {
         self.executable.run()
     }
 
-    fn install_filter(&self) -> Result<()> {
-        self.seccomp.as_ref().map_or(Ok(()), Filter::install)
+    /// Without new privileges the filter needs none, so nothing before the program has to
+    /// pass it.
+    fn installs_late(&self) -> bool {
+        self.no_new_privileges() && self.agent().is_none()
+    }
+
+    /// Who is to get the listener that `become_user` sends to the parent.
+    pub(crate) fn agent(&self) -> Option<&Agent> {
+        self.seccomp.as_ref().and_then(Filter::agent)
+    }
+
+    fn install_filter(&self, parent: &Channel) -> Result<()> {
+        let filter = self.seccomp.as_ref();
+        match filter.map_or(Ok(None), Filter::install)? {
+            Some(listener) => parent.send_with(&Message::Listener, listener.as_fd()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -42,8 +42,6 @@ const NR: u32 = 0;
 const ARCH: u32 = 4;
 const ARGS: u32 = 16;
 
-const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
-const X32_SYSCALL_BIT: u32 = 0x4000_0000;
 /// SECCOMP_RET_ERRNO with ENOSYS.
 pub(super) const NO_SUCH_CALL: u32 = 0x0005_0000 | 38;
 
@@ -51,17 +49,35 @@ fn insn(code: u16, jt: u8, jf: u8, k: u32) -> Insn {
     Insn { code, jt, jf, k }
 }
 
-/// The whole program. `calls` are in the order of their numbers. From the number `beyond` on
-/// the answer is ENOSYS instead of the default.
-pub(super) fn program(calls: &[Call], default: u32, beyond: Option<u32>) -> Vec<Insn> {
-    let mut program = vec![
-        insn(LD_W_ABS, 0, 0, ARCH),
-        insn(JEQ, 1, 0, AUDIT_ARCH_X86_64),
-        insn(RET, 0, 0, NO_SUCH_CALL),
-        insn(LD_W_ABS, 0, 0, NR),
-    ];
-    let spans = spans(calls, default, beyond);
-    program.extend(search(&spans, default));
+/// What is answered for one instruction set (by its AUDIT_ARCH_*).
+#[derive(Debug, Clone)]
+pub(super) struct Section {
+    pub(super) audit: u32,
+    /// In the order of their first numbers; the first begins at 0.
+    pub(super) bands: Vec<Band>,
+}
+
+/// Numbers from `first` up to the next band.
+#[derive(Debug, Clone)]
+pub(super) struct Band {
+    pub(super) first: u32,
+    /// In the order of their numbers.
+    pub(super) calls: Vec<Call>,
+    /// From this number on the answer is ENOSYS instead of the default.
+    pub(super) beyond: Option<u32>,
+}
+
+/// The whole program. Instruction sets without a section get ENOSYS.
+pub(super) fn program(sections: &[Section], default: u32) -> Vec<Insn> {
+    let mut program = vec![insn(LD_W_ABS, 0, 0, ARCH)];
+    for section in sections {
+        let mut code = vec![insn(LD_W_ABS, 0, 0, NR)];
+        code.extend(search(&spans(&section.bands, default), default));
+        program.push(insn(JEQ, 1, 0, section.audit));
+        program.push(insn(JA, 0, 0, code.len() as u32));
+        program.append(&mut code);
+    }
+    program.push(insn(RET, 0, 0, NO_SUCH_CALL));
     program
 }
 
@@ -78,35 +94,33 @@ enum Answer<'c> {
     Rules(&'c [Rule]),
 }
 
-fn spans<'c>(calls: &'c [Call], default: u32, beyond: Option<u32>) -> Vec<Span<'c>> {
-    let mut spans: Vec<Span<'c>> = Vec::new();
-    let mut push = |start: u32, answer: Answer<'c>| {
-        if let Some(last) = spans.last_mut() {
-            if last.start == start {
-                last.answer = answer;
-                return;
-            }
-            if last.answer == answer {
-                return;
-            }
+fn spans(bands: &[Band], default: u32) -> Vec<Span<'_>> {
+    let mut spans: Vec<Span<'_>> = Vec::new();
+    for band in bands {
+        push(&mut spans, band.first, Answer::Always(default));
+        for call in &band.calls {
+            let answer = match call.rules.as_slice() {
+                [] => Answer::Always(default),
+                [rule, ..] if rule.all.is_empty() => Answer::Always(rule.action),
+                rules => Answer::Rules(rules),
+            };
+            push(&mut spans, call.number, answer);
+            push(&mut spans, call.number + 1, Answer::Always(default));
         }
-        spans.push(Span { start, answer });
-    };
-    push(0, Answer::Always(default));
-    for call in calls {
-        let answer = match call.rules.as_slice() {
-            [] => Answer::Always(default),
-            [rule, ..] if rule.all.is_empty() => Answer::Always(rule.action),
-            rules => Answer::Rules(rules),
-        };
-        push(call.number, answer);
-        push(call.number + 1, Answer::Always(default));
+        if let Some(beyond) = band.beyond {
+            push(&mut spans, beyond, Answer::Always(NO_SUCH_CALL));
+        }
     }
-    if let Some(beyond) = beyond {
-        push(beyond, Answer::Always(NO_SUCH_CALL));
-    }
-    push(X32_SYSCALL_BIT, Answer::Always(NO_SUCH_CALL));
     spans
+}
+
+/// Whoever begins at the same number goes before; whoever answers alike goes on.
+fn push<'c>(spans: &mut Vec<Span<'c>>, start: u32, answer: Answer<'c>) {
+    match spans.last_mut() {
+        Some(last) if last.start == start => last.answer = answer,
+        Some(last) if last.answer == answer => {}
+        Some(_) | None => spans.push(Span { start, answer }),
+    }
 }
 
 /// Code that ends in a RET for every number, with the number in the accumulator.

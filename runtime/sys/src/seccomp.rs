@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)]
 
+use std::os::fd::{FromRawFd, OwnedFd};
+
 use rustix::io::{Errno, Result};
 
 use crate::syscall::check;
@@ -30,6 +32,25 @@ pub const MAX_INSNS: usize = 4096;
 /// EACCES with neither CAP_SYS_ADMIN nor no-new-privileges; EINVAL for a malformed program
 /// or an unknown flag.
 pub fn install(program: &[Insn], flags: u32) -> Result<()> {
+    if u64::from(flags) & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 {
+        return Err(Errno::INVAL);
+    }
+    set_filter(program, flags).map(drop)
+}
+
+/// As [`install`], with a descriptor on which calls with `SECCOMP_RET_USER_NOTIF` are answered.
+/// It is close-on-exec.
+///
+/// # Errors
+/// EBUSY when a filter of this thread has such a descriptor already; else as [`install`].
+pub fn install_with_listener(program: &[Insn], flags: u32) -> Result<OwnedFd> {
+    let flags = flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
+    let fd = set_filter(program, flags)?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+fn set_filter(program: &[Insn], flags: u32) -> Result<libc::c_long> {
     if program.is_empty() || program.len() > MAX_INSNS {
         return Err(Errno::INVAL);
     }
@@ -47,7 +68,7 @@ pub fn install(program: &[Insn], flags: u32) -> Result<()> {
             &raw const fprog,
         )
     };
-    check(ret).map(drop)
+    check(ret)
 }
 
 const _: () = assert!(size_of::<Insn>() == size_of::<libc::sock_filter>());
