@@ -190,6 +190,12 @@ fn check_linux(linux: &Linux) -> Result<()> {
                 && namespace.path().is_some()),
         "namespaces: a path for the mount namespace is not supported; each container gets its own"
     );
+    let propagation = linux.rootfs_propagation().as_deref().unwrap_or_default();
+    let known = ["", "shared", "slave", "private", "unbindable"];
+    ensure!(
+        known.contains(&propagation.strip_prefix('r').unwrap_or(propagation)),
+        "rootfsPropagation is {propagation:?}; give shared, slave, private or unbindable"
+    );
     let user = namespaces
         .iter()
         .find(|namespace| namespace.typ() == LinuxNamespaceType::User);

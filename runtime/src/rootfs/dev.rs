@@ -17,6 +17,7 @@ use rustix::mount::{
     fsopen,
 };
 
+use super::filesystem::set_data;
 use super::options::Options;
 use super::path::{Kind, make as make_in};
 use crate::namespaces::{outside, ranges};
@@ -78,11 +79,7 @@ pub(crate) fn make(options: &Options, devices: &[LinuxDevice], owner: &Owner) ->
 fn make_unmasked(options: &Options, devices: &[LinuxDevice], owner: &Owner) -> Result<OwnedFd> {
     let fs = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, c"source", c"tmpfs")?;
-    for (key, value) in &options.data {
-        let value = value.as_deref().unwrap_or_default();
-        fsconfig_set_string(&fs, key.as_str(), value)
-            .with_context(|| format!("option {key}={value}"))?;
-    }
+    set_data(&fs, "tmpfs", options)?;
     fsconfig_create(&fs)?;
     // Read-only comes at the end, if asked for; nodev would make the nodes useless.
     let keep = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;

@@ -4,21 +4,22 @@
 //! descriptors inside it, and pivot_root makes it the root. Processes of the container do not
 //! exist yet, so what was checked stays as it was.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::Linux;
-use orlop_sys::mount::{Attributes, PRIVATE, SLAVE, attach, clone_tree, set_attributes};
-use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, XattrFlags, fstatfs};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen,
+use orlop_sys::mount::{
+    Attributes, PRIVATE, SHARED, SLAVE, UNBINDABLE, attach, clone_tree, set_attributes,
 };
+use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs};
+use rustix::mount::{MountAttrFlags, UnmountFlags};
 use rustix::process::{fchdir, pivot_root};
 
+use super::filesystem::{self, Covered};
 use super::mask::{Masks, read_only};
-use super::path::{Kind, make};
+use super::options::Options;
+use super::path::{Kind, explain, locate, make};
 use super::prepare::{Prepared, PreparedMount, Source};
 use super::sysctl;
 use crate::console::Console;
@@ -65,6 +66,9 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
     }
     // An image need not have it. If it cannot be made, entering it says what is wrong with it.
     let _ = make(root.as_fd(), layout.cwd, Kind::Directory);
+    // What hooks add is masked and made read-only with all else.
+    fchdir(&root)?;
+    (layout.when_built)()?;
     let mut masks = Masks::new(prepared.null, linux.mount_label().as_deref());
     for path in linux.masked_paths().iter().flatten() {
         masks.mask(&root, path)?;
@@ -81,16 +85,36 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
         };
         set_attributes(&root, c"", false, attributes).context("make the root read-only")?;
     }
-    fchdir(&root)?;
-    (layout.when_built)()?;
-    pivot(&root, &old)
+    pivot(&root, &old)?;
+    finish_root(linux)
+}
+
+/// Once its parent is none that would have to share it.
+fn finish_root(linux: &Linux) -> Result<()> {
+    let words = linux.rootfs_propagation().as_deref();
+    for (propagation, recursive) in Options::parse(words).propagation {
+        if matches!(propagation, SHARED | UNBINDABLE) {
+            let attributes = Attributes {
+                propagation,
+                ..Attributes::default()
+            };
+            set_attributes(CWD, c"/", recursive, attributes).context("linux.rootfsPropagation")?;
+        }
+    }
+    Ok(())
 }
 
 fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<()> {
     let kind = match &mount.source {
         Source::Tree { kind, .. } => *kind,
         Source::Dev { .. } | Source::FileSystem { .. } => Kind::Directory,
+        Source::Remount => {
+            let target = locate(root, &mount.destination);
+            let target = target.map_err(|errno| explain(errno, &mount.destination))?;
+            return filesystem::remount(&target, &mount.options);
+        }
     };
+    let existed = locate(root, &mount.destination).is_ok();
     let target = make(root.as_fd(), &mount.destination, kind)?;
     // What may be mounted below /proc by that name was checked; a link there goes round that.
     ensure!(
@@ -100,44 +124,16 @@ fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<()> {
     match &mount.source {
         Source::Tree { tree, .. } | Source::Dev { tree } => attach(tree, &target)?,
         Source::FileSystem { name, source } => {
-            let tree = file_system(name, source, mount)?;
-            if let Some(label) = &mount.options.root_label {
-                let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
-                let flags = XattrFlags::empty();
-                rustix::fs::setxattr(path, "security.selinux", label.as_bytes(), flags)
-                    .with_context(|| format!("linux.mountLabel {label:?}"))?;
-            }
+            let covered = Covered {
+                directory: &target,
+                existed,
+            };
+            let tree = filesystem::make(name, source, &mount.options, &covered)?;
             attach(tree, &target)?;
         }
+        Source::Remount => {}
     }
     Ok(())
-}
-
-/// A file system made by this process, so that its namespaces own it.
-fn file_system(name: &str, source: &Path, mount: &PreparedMount) -> Result<OwnedFd> {
-    let fs = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)
-        .with_context(|| format!("file system {name:?}"))?;
-    fsconfig_set_string(&fs, c"source", source).context("source")?;
-    for (key, value) in &mount.options.data {
-        let set = match value {
-            Some(value) => fsconfig_set_string(&fs, key.as_str(), value.as_str()),
-            None => fsconfig_set_flag(&fs, key.as_str()),
-        };
-        set.with_context(|| match value {
-            Some(value) => format!("{name} does not take the option {key}={value}"),
-            None => format!("{name} does not take the option {key}"),
-        })?;
-    }
-    fsconfig_create(&fs).with_context(|| format!("create a {name} file system"))?;
-    let bits = mount.options.set | mount.options.set_below;
-    let mut attributes = MountAttrFlags::from_bits_retain(bits as u32);
-    if name == "tmpfs" {
-        // Read-only is set at the end: other mounts may need directories in this one. (Not so
-        // for proc and sysfs, where a user namespace may have to ask for it from the start.)
-        attributes -= MountAttrFlags::MOUNT_ATTR_RDONLY;
-    }
-    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-        .with_context(|| format!("mount a {name} file system"))
 }
 
 /// What has to wait until everything is in place: read-only file systems and propagation.
@@ -146,23 +142,25 @@ fn finish_mounts(root: &OwnedFd, mounts: &[PreparedMount]) -> Result<()> {
     for mount in mounts {
         let options = &mount.options;
         let late = match mount.source {
-            Source::Tree { .. } => 0,
+            Source::Tree { .. } | Source::Remount => 0,
             Source::Dev { .. } | Source::FileSystem { .. } => {
                 (options.set | options.set_below) & read_only
             }
         };
-        if late == 0 && options.propagation.is_none() {
-            continue;
+        let propagations = options.propagation.iter().copied();
+        let changes = propagations
+            .map(|(propagation, recursive)| (0, propagation, recursive))
+            .chain((late != 0).then_some((late, 0, false)));
+        for (set, propagation, recursive) in changes {
+            let attributes = Attributes {
+                set,
+                propagation,
+                ..Attributes::default()
+            };
+            locate(root, &mount.destination)
+                .and_then(|fd| set_attributes(fd, c"", recursive, attributes))
+                .with_context(|| format!("finish the mount on {}", mount.destination.display()))?;
         }
-        let (propagation, recursive) = options.propagation.unwrap_or((0, false));
-        let attributes = Attributes {
-            set: late,
-            propagation,
-            ..Attributes::default()
-        };
-        super::path::locate(root, &mount.destination)
-            .and_then(|fd| set_attributes(fd, c"", recursive, attributes))
-            .with_context(|| format!("finish the mount on {}", mount.destination.display()))?;
     }
     Ok(())
 }

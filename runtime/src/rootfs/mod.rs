@@ -4,8 +4,10 @@
 //! path into a descriptor. `enter` runs in the child's namespaces and touches the host no
 //! more. `path` is the one place that resolves a path inside a root.
 
+mod copyup;
 mod dev;
 mod enter;
+mod filesystem;
 mod mask;
 mod options;
 pub(crate) mod path;

@@ -14,12 +14,17 @@ pub(crate) struct Options {
     /// Attributes for the mount and everything below it.
     pub(crate) set_below: u64,
     pub(crate) clear_below: u64,
-    /// A propagation and whether it is for everything below too.
-    pub(crate) propagation: Option<(u64, bool)>,
+    /// Propagations, and whether each is for everything below too.
+    pub(crate) propagation: Vec<(u64, bool)>,
     /// A bind mount, and whether it takes what is mounted below its source along.
     pub(crate) bind: Option<bool>,
-    /// Id-mapped, by the mount's mappings or the container's.
-    pub(crate) idmap: bool,
+    /// Id-mapped, by the mount's mappings or the container's, and whether everything below is
+    /// too.
+    pub(crate) idmap: Option<bool>,
+    /// Changes a mount that is there.
+    pub(crate) remount: bool,
+    /// A tmpfs that begins with what it covers.
+    pub(crate) copy_up: bool,
     /// An SELinux label for its root.
     pub(crate) root_label: Option<String>,
     /// Everything else, for the file system: a key, with a value or without.
@@ -91,15 +96,21 @@ impl Options {
         match word {
             "bind" => self.bind = Some(self.bind.unwrap_or(false)),
             "rbind" => self.bind = Some(true),
-            "idmap" | "ridmap" => self.idmap = true,
-            "defaults" | "async" | "nomand" | "" => {}
+            "idmap" => self.idmap = Some(self.idmap.unwrap_or(false)),
+            "ridmap" => self.idmap = Some(true),
+            "remount" => self.remount = true,
+            "tmpcopyup" => self.copy_up = true,
+            // What is so anyway: nobody says more than an error here, and file systems that
+            // count versions of their inodes always do.
+            "defaults" | "async" | "nomand" | "nolazytime" | "silent" | "loud" | "iversion"
+            | "noiversion" | "" => {}
             _ => {
                 if let Some((attr, on)) = attribute(word) {
                     apply(&mut self.set, &mut self.clear, attr, on);
                 } else if let Some((attr, on)) = below {
                     apply(&mut self.set_below, &mut self.clear_below, attr, on);
                 } else if let Some(found) = propagation(word) {
-                    self.propagation = Some(found);
+                    self.propagation.push(found);
                 } else {
                     self.data.push(match word.split_once('=') {
                         Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
@@ -152,13 +163,50 @@ mod tests {
         assert_eq!(parse("noatime,relatime").set, 0);
         assert_eq!(parse("bind,rbind").bind, Some(true));
         assert_eq!(parse("rbind,bind").bind, Some(true));
-        assert_eq!(parse("rslave").propagation, Some((SLAVE, true)));
+        assert_eq!(parse("rslave").propagation, [(SLAVE, true)]);
+        assert_eq!(
+            parse("slave,shared").propagation,
+            [(SLAVE, false), (SHARED, false)]
+        );
+        assert_eq!(parse("idmap").idmap, Some(false));
+        assert_eq!(parse("ridmap,idmap").idmap, Some(true));
+        assert!(parse("remount,ro").remount && parse("tmpcopyup").copy_up);
         let data = vec![
             ("size".into(), Some("64k".into())),
             ("newinstance".into(), None),
         ];
         assert_eq!(parse("size=64k,newinstance").data, data);
         assert_eq!(parse("relatime").data, vec![]);
+    }
+
+    /// The table of the spec, less those that are told apart above. All of them are words of
+    /// ours; but for four, which the kernel knows as a file system's own.
+    #[test]
+    fn every_word_of_the_spec_is_known() {
+        let words = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud \
+            mand noatime nodev nodiratime noexec noiversion nolazytime nomand norelatime \
+            nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime relatime \
+            remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid \
+            rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid \
+            rsymfollow runbindable rw shared silent slave strictatime suid symfollow sync \
+            tmpcopyup unbindable idmap ridmap";
+        let parsed = Options::parse(words.split_whitespace());
+        let passed: Vec<_> = parsed.data.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(passed, ["dirsync", "lazytime", "mand", "sync"]);
+        for word in words.split_whitespace() {
+            let Some(plain) = word
+                .strip_prefix('r')
+                .filter(|word| attribute(word).is_some())
+            else {
+                continue;
+            };
+            let (below, own) = (Options::parse([word]), Options::parse([plain]));
+            assert_eq!(
+                (below.set_below, below.clear_below),
+                (own.set, own.clear),
+                "{word}"
+            );
+        }
     }
 
     #[test]

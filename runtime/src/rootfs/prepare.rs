@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Mount;
 use orlop_sys::idmap::{IdRange, userns_fd};
-use orlop_sys::mount::{Attributes, PRIVATE, clone_tree, set_attributes};
+use orlop_sys::mount::{Attributes, PRIVATE, SHARED, SLAVE, clone_tree, set_attributes};
 use rustix::fs::CWD;
 
 use super::dev;
@@ -23,16 +23,18 @@ use crate::namespaces::{Namespaces, libc_flags, ranges};
 #[derive(Debug)]
 pub(crate) enum Source {
     /// A tree of the host, its attributes set. `idmap_later`: by the container's own user
-    /// namespace, which does not exist yet.
+    /// namespace, which does not exist yet, and whether everything below is too.
     Tree {
         tree: OwnedFd,
         kind: Kind,
-        idmap_later: bool,
+        idmap_later: Option<bool>,
     },
     /// The tmpfs for /dev, with its nodes.
     Dev { tree: OwnedFd },
     /// A file system that the child makes, so that it belongs to its namespaces.
     FileSystem { name: String, source: PathBuf },
+    /// What is mounted there already, to be changed.
+    Remount,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl Prepared {
         for mount in &self.mounts {
             match &mount.source {
                 Source::Tree { tree, .. } | Source::Dev { tree } => fds.push(tree.as_fd()),
-                Source::FileSystem { .. } => {}
+                Source::FileSystem { .. } | Source::Remount => {}
             }
         }
         fds
@@ -69,11 +71,11 @@ impl Prepared {
         for mount in &self.mounts {
             if let Source::Tree {
                 tree,
-                idmap_later: true,
+                idmap_later: Some(recursive),
                 ..
             } = &mount.source
             {
-                idmap(tree, container.as_fd(), &mount.destination)?;
+                idmap(tree, container.as_fd(), *recursive, &mount.destination)?;
             }
         }
         Ok(())
@@ -84,7 +86,7 @@ impl Prepared {
             matches!(
                 mount.source,
                 Source::Tree {
-                    idmap_later: true,
+                    idmap_later: Some(_),
                     ..
                 }
             )
@@ -97,7 +99,10 @@ pub(crate) fn prepare(
     namespaces: &Namespaces,
     cgroup: Option<&Path>,
 ) -> Result<Prepared> {
-    let root = private_tree(&bundle.rootfs(), true).context("root file system")?;
+    let words = bundle.linux.rootfs_propagation().as_deref();
+    let from_host = Options::parse(words).propagation;
+    let from_host = from_host.iter().find(|(kind, _)| *kind == SLAVE);
+    let root = host_tree(&bundle.rootfs(), true, from_host.copied()).context("root file system")?;
     ensure!(
         file_type(&root)? == rustix::fs::FileType::Directory,
         "root file system {}: not a directory",
@@ -142,10 +147,12 @@ fn prepare_mount(
         options.label(label, kind);
     }
     check_destination(&destination, kind)?;
-    let source = if is_bind(&options, kind) {
+    let source = if options.remount {
+        Source::Remount
+    } else if is_bind(&options, kind) {
         let recursive = options.bind == Some(true) || kind == "rbind";
         bind(bundle, mount, &options, recursive)?
-    } else if mount.uid_mappings().is_some() || options.idmap {
+    } else if mount.uid_mappings().is_some() || options.idmap.is_some() {
         bail!("id mappings are for bind mounts; this one is of type {kind:?}");
     } else if destination == Path::new("/dev") && kind == "tmpfs" {
         return dev_mount(bundle, options);
@@ -158,12 +165,12 @@ fn prepare_mount(
             }
         } else {
             let path = cgroup.context("the machine has no cgroup v2 hierarchy to show")?;
-            let tree = private_tree(path, true)?;
+            let tree = host_tree(path, true, None)?;
             set(&tree, &options)?;
             Source::Tree {
                 tree,
                 kind: Kind::Directory,
-                idmap_later: false,
+                idmap_later: None,
             }
         }
     } else if kind.is_empty() {
@@ -233,10 +240,18 @@ fn bind(bundle: &Bundle, mount: &Mount, options: &Options, recursive: bool) -> R
         .source()
         .as_deref()
         .context("a bind mount needs a source")?;
+    ensure!(
+        !options.copy_up,
+        "a bind mount does not take the option \"tmpcopyup\""
+    );
     if let Some((word, _)) = options.data.first() {
         bail!("a bind mount does not take the option {word:?}");
     }
-    let tree = private_tree(&bundle.dir.join(source), recursive)?;
+    let shares = options.propagation.iter().rev();
+    let shares = shares
+        .copied()
+        .find(|(kind, _)| matches!(*kind, SHARED | SLAVE));
+    let tree = host_tree(&bundle.dir.join(source), recursive, shares)?;
     let kind = match file_type(&tree)? {
         rustix::fs::FileType::Directory => Kind::Directory,
         _ => Kind::File,
@@ -250,15 +265,17 @@ fn bind(bundle: &Bundle, mount: &Mount, options: &Options, recursive: bool) -> R
         ranges(bundle.linux.uid_mappings().as_ref()),
         ranges(bundle.linux.gid_mappings().as_ref()),
     );
-    let mut idmap_later = false;
+    let mut idmap_later = None;
+    // Without a word for it, a mapping is for all that is mounted.
+    let below = options.idmap.unwrap_or(true);
     if !uids.is_empty() && (uids, gids) != own {
-        idmap_by(&tree, mount)?;
-    } else if options.idmap || mount.uid_mappings().is_some() {
+        idmap_by(&tree, mount, below)?;
+    } else if options.idmap.is_some() || mount.uid_mappings().is_some() {
         ensure!(
             !own.0.is_empty(),
             "id-mapped without mappings of its own, and the container has none either"
         );
-        idmap_later = true;
+        idmap_later = Some(below);
     }
     Ok(Source::Tree {
         tree,
@@ -267,19 +284,24 @@ fn bind(bundle: &Bundle, mount: &Mount, options: &Options, recursive: bool) -> R
     })
 }
 
-fn idmap_by(tree: &OwnedFd, mount: &Mount) -> Result<()> {
+fn idmap_by(tree: &OwnedFd, mount: &Mount, below: bool) -> Result<()> {
     let uids: Vec<IdRange> = ranges(mount.uid_mappings().as_ref());
     let gids: Vec<IdRange> = ranges(mount.gid_mappings().as_ref());
     let userns = userns_fd(&uids, &gids).context("uidMappings and gidMappings")?;
-    idmap(tree, userns.as_fd(), mount.destination())
+    idmap(tree, userns.as_fd(), below, mount.destination())
 }
 
-fn idmap(tree: &OwnedFd, userns: BorrowedFd<'_>, destination: &Path) -> Result<()> {
+fn idmap(
+    tree: &OwnedFd,
+    userns: BorrowedFd<'_>,
+    recursive: bool,
+    destination: &Path,
+) -> Result<()> {
     let attributes = Attributes {
         idmap: Some(userns),
         ..Attributes::default()
     };
-    set_attributes(tree, c"", true, attributes).map_err(|errno| match errno {
+    set_attributes(tree, c"", recursive, attributes).map_err(|errno| match errno {
         rustix::io::Errno::INVAL => anyhow::anyhow!(
             "id-mapping the mount on {}: its file system has no id-mapped mounts",
             destination.display()
@@ -289,14 +311,25 @@ fn idmap(tree: &OwnedFd, userns: BorrowedFd<'_>, destination: &Path) -> Result<(
     })
 }
 
-fn private_tree(path: &Path, recursive: bool) -> Result<OwnedFd> {
+/// A clone of what is at `path`. What is mounted in one of the two later is no matter of the
+/// other's, unless `shares` says so: a slave gets it from the host, a shared one gives it too.
+fn host_tree(path: &Path, recursive: bool, shares: Option<(u64, bool)>) -> Result<OwnedFd> {
     let tree = clone_tree(CWD, path, recursive).with_context(|| path.display().to_string())?;
-    let attributes = Attributes {
-        propagation: PRIVATE,
-        ..Attributes::default()
+    let set = |propagation| {
+        let attributes = Attributes {
+            propagation,
+            ..Attributes::default()
+        };
+        set_attributes(&tree, c"", true, attributes)
+            .with_context(|| format!("{}: set its propagation", path.display()))
     };
-    set_attributes(&tree, c"", true, attributes)
-        .with_context(|| format!("{}: make private", path.display()))?;
+    match shares {
+        // What is mounted below gets no more than its top: it would give to the host.
+        Some((SLAVE, _)) => set(SLAVE)?,
+        // As its source is: made private, it could not be so again.
+        Some(_) => {}
+        None => set(PRIVATE)?,
+    }
     Ok(tree)
 }
 

@@ -7,6 +7,7 @@ mod calls;
 mod clocks;
 mod exec;
 mod hooks;
+mod mounts;
 mod notify;
 mod roots;
 mod running;
