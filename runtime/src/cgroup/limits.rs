@@ -1,7 +1,11 @@
 //! `linux.resources` as what is to be written into the files of a cgroup. Pure.
 
+use std::collections::HashMap;
+
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
+use oci_spec::runtime::{
+    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxRdma, LinuxResources, LinuxThrottleDevice,
+};
 
 /// One write into one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +24,14 @@ pub(crate) struct Write {
 struct Writes(Vec<Write>);
 
 impl Writes {
+    /// As `add`, for what holds already where there is no such file.
+    fn add_optional(&mut self, limit: &str, controller: &'static str, file: &str, value: String) {
+        self.add(limit, controller, file, value);
+        if let Some(write) = self.0.last_mut() {
+            write.optional = true;
+        }
+    }
+
     fn add(&mut self, limit: &str, controller: &'static str, file: &str, value: String) {
         self.0.push(Write {
             limit: format!("linux.resources.{limit}"),
@@ -57,20 +69,16 @@ pub(crate) fn writes(resources: &LinuxResources) -> Result<Vec<Write>> {
                 "hugepageLimits: page size {:?}",
                 limit.page_size()
             );
-            writes.add(
-                "hugepageLimits",
-                "hugetlb",
-                &file,
-                limit.limit().to_string(),
-            );
+            let value = limit.limit().to_string();
+            writes.add("hugepageLimits", "hugetlb", &file, value.clone());
+            // Where the kernel counts reservations, what is over the limit fails when it is
+            // mapped, and not by a signal when it is used.
+            let file = format!("hugetlb.{}.rsvd.max", limit.page_size());
+            writes.add_optional("hugepageLimits", "hugetlb", &file, value);
         }
     }
-    if resources
-        .rdma()
-        .as_ref()
-        .is_some_and(|rdma| !rdma.is_empty())
-    {
-        bail!("linux.resources.rdma: not supported by this runtime");
+    if let Some(devices) = resources.rdma() {
+        rdma_writes(devices, &mut writes)?;
     }
     if resources.network().as_ref().is_some_and(|network| {
         network.class_id().is_some() || network.priorities().as_ref().is_some_and(|p| !p.is_empty())
@@ -86,7 +94,7 @@ fn memory_writes(memory: &LinuxMemory, writes: &mut Writes) -> Result<()> {
     if let Some(swap) = memory.swap().filter(|swap| *swap != 0) {
         // OCI's "swap" is memory and swap together, the kernel's is swap alone.
         let value = match (swap, limit) {
-            (-1, _) => None,
+            (-1, limit) => limit.map(|_| "max".to_owned()),
             (swap, Some(limit)) if swap >= limit => Some((swap - limit).to_string()),
             (swap, Some(limit)) => bail!(
                 "linux.resources.memory.swap is {swap}, less than the memory limit {limit}; it \
@@ -94,12 +102,14 @@ fn memory_writes(memory: &LinuxMemory, writes: &mut Writes) -> Result<()> {
             ),
             (_, None) => bail!("linux.resources.memory.swap needs a memory limit beside it"),
         };
-        if let Some(value) = value {
-            writes.add("memory.swap", "memory", "memory.swap.max", value);
-            if let Some(write) = writes.0.last_mut() {
-                // No such file when the kernel accounts no swap; "no swap" then holds already.
-                write.optional = write.value == "0";
+        let (limit, file) = ("memory.swap", "memory.swap.max");
+        match value.as_deref() {
+            None => {}
+            // No such file when the kernel accounts no swap; both then hold already.
+            Some(value @ ("0" | "max")) => {
+                writes.add_optional(limit, "memory", file, value.into());
             }
+            Some(value) => writes.add(limit, "memory", file, value.into()),
         }
     }
     if let Some(limit) = limit {
@@ -113,6 +123,19 @@ fn memory_writes(memory: &LinuxMemory, writes: &mut Writes) -> Result<()> {
             low.to_string(),
         );
     }
+    for (name, bytes) in [
+        ("kernel", memory.kernel()),
+        ("kernelTCP", memory.kernel_tcp()),
+    ] {
+        ensure!(
+            bytes.is_none_or(|bytes| bytes <= 0),
+            "linux.resources.memory.{name}: cgroup v2 cannot do that; memory.limit counts it too"
+        );
+    }
+    ensure!(
+        memory.use_hierarchy() != Some(false),
+        "linux.resources.memory.useHierarchy: cgroup v2 always does that"
+    );
     ensure!(
         memory.disable_oom_killer() != Some(true),
         "linux.resources.memory.disableOOMKiller: cgroup v2 cannot do that"
@@ -164,11 +187,7 @@ fn cpu_writes(cpu: &LinuxCpu, writes: &mut Writes) -> Result<()> {
 
 fn io_writes(io: &LinuxBlockIo, writes: &mut Writes) -> Result<()> {
     if let Some(weight) = io.weight().filter(|weight| *weight != 0) {
-        ensure!(
-            (10..=1000).contains(&weight),
-            "linux.resources.blockIO.weight: {weight} is not within 10 to 1000"
-        );
-        let weight = 1 + (u64::from(weight) - 10) * 9999 / 990;
+        let weight = io_weight("blockIO.weight", weight)?;
         writes.add(
             "blockIO.weight",
             "io",
@@ -176,10 +195,17 @@ fn io_writes(io: &LinuxBlockIo, writes: &mut Writes) -> Result<()> {
             format!("default {weight}"),
         );
     }
-    ensure!(
-        io.weight_device().as_ref().is_none_or(Vec::is_empty),
-        "linux.resources.blockIO.weightDevice: not supported by this runtime"
-    );
+    refuse_leaf_weight("blockIO.leafWeight", io.leaf_weight())?;
+    for device in io.weight_device().iter().flatten() {
+        const NAME: &str = "blockIO.weightDevice";
+        let number = format!("{}:{}", device.major(), device.minor());
+        refuse_leaf_weight(NAME, device.leaf_weight())?;
+        let weight = device.weight().filter(|weight| *weight != 0);
+        let weight =
+            weight.with_context(|| format!("linux.resources.{NAME}: {number} has no weight"))?;
+        let weight = io_weight(NAME, weight)?;
+        writes.add(NAME, "io", "io.weight", format!("{number} {weight}"));
+    }
     let kinds: [(&str, &str, &Option<Vec<LinuxThrottleDevice>>); 4] = [
         (
             "throttleReadBpsDevice",
@@ -212,6 +238,45 @@ fn io_writes(io: &LinuxBlockIo, writes: &mut Writes) -> Result<()> {
             let value = format!("{}:{} {key}={rate}", device.major(), device.minor());
             writes.add(&format!("blockIO.{name}"), "io", "io.max", value);
         }
+    }
+    Ok(())
+}
+
+/// From 10 to 1000, as the spec has it, to 1 to 10000.
+fn io_weight(name: &str, weight: u16) -> Result<u64> {
+    ensure!(
+        (10..=1000).contains(&weight),
+        "linux.resources.{name}: {weight} is not within 10 to 1000"
+    );
+    Ok(1 + (u64::from(weight) - 10) * 9999 / 990)
+}
+
+fn refuse_leaf_weight(name: &str, weight: Option<u16>) -> Result<()> {
+    ensure!(
+        weight.is_none_or(|weight| weight == 0),
+        "linux.resources.{name}: a leafWeight belongs to cgroup v1, which is not supported"
+    );
+    Ok(())
+}
+
+fn rdma_writes(devices: &HashMap<String, LinuxRdma>, writes: &mut Writes) -> Result<()> {
+    let mut devices: Vec<_> = devices.iter().collect();
+    devices.sort_by_key(|(name, _)| *name);
+    for (name, limits) in devices {
+        let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_graphic() && c != '=');
+        ensure!(plain, "linux.resources.rdma: {name:?} names no device");
+        let handles = limits.hca_handles().map(|n| format!(" hca_handle={n}"));
+        let objects = limits.hca_objects().map(|n| format!(" hca_object={n}"));
+        ensure!(
+            handles.is_some() || objects.is_some(),
+            "linux.resources.rdma: {name}: neither hcaHandles nor hcaObjects is given"
+        );
+        let value = [
+            name.clone(),
+            handles.unwrap_or_default(),
+            objects.unwrap_or_default(),
+        ];
+        writes.add("rdma", "rdma", "rdma.max", value.concat());
     }
     Ok(())
 }
@@ -294,9 +359,57 @@ mod tests {
                 &["io.max=254:0 rbps=5"],
             ),
             (r#"{"unified":{"memory.high":"9"}}"#, &["memory.high=9"]),
+            (
+                r#"{"memory":{"limit":100,"swap":-1,"kernel":-1,"useHierarchy":true}}"#,
+                &["memory.swap.max=max", "memory.max=100"],
+            ),
+            (
+                r#"{"blockIO":{"weight":10,"leafWeight":0,
+                    "weightDevice":[{"major":8,"minor":16,"weight":1000}]}}"#,
+                &["io.weight=default 1", "io.weight=8:16 10000"],
+            ),
+            (
+                r#"{"rdma":{"rxe3":{"hcaObjects":9},"mlx5_1":{"hcaHandles":3,"hcaObjects":0}}}"#,
+                &[
+                    "rdma.max=mlx5_1 hca_handle=3 hca_object=0",
+                    "rdma.max=rxe3 hca_object=9",
+                ],
+            ),
+            (
+                r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4}]}"#,
+                &["hugetlb.2MB.max=4", "hugetlb.2MB.rsvd.max=4"],
+            ),
         ];
         for (json, expected) in cases {
             assert_eq!(lines(json).unwrap(), *expected, "{json}");
+        }
+    }
+
+    /// What holds without the file as well must not ask for the file.
+    #[test]
+    fn what_is_optional() {
+        let optional = |json: &str| {
+            let resources: LinuxResources = serde_json::from_str(json).unwrap();
+            let all = writes(&resources).unwrap().into_iter();
+            let some = all.filter(|write| write.optional);
+            some.map(|write| write.file).collect::<Vec<_>>()
+        };
+        for (json, expected) in [
+            (
+                r#"{"memory":{"limit":9,"swap":9}}"#,
+                vec!["memory.swap.max"],
+            ),
+            (
+                r#"{"memory":{"limit":9,"swap":-1}}"#,
+                vec!["memory.swap.max"],
+            ),
+            (r#"{"memory":{"limit":9,"swap":10}}"#, vec![]),
+            (
+                r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4}]}"#,
+                vec!["hugetlb.2MB.rsvd.max"],
+            ),
+        ] {
+            assert_eq!(optional(json), expected, "{json}");
         }
     }
 
@@ -306,6 +419,24 @@ mod tests {
             (r#"{"memory":{"swap":5}}"#, "needs a memory limit"),
             (r#"{"memory":{"limit":9,"swap":5}}"#, "together"),
             (r#"{"memory":{"swappiness":5}}"#, "swappiness"),
+            (r#"{"memory":{"kernel":9}}"#, "memory.kernel"),
+            (r#"{"memory":{"kernelTCP":9}}"#, "memory.kernelTCP"),
+            (r#"{"memory":{"useHierarchy":false}}"#, "useHierarchy"),
+            (r#"{"blockIO":{"leafWeight":10}}"#, "cgroup v1"),
+            (
+                r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":10,"leafWeight":9}]}}"#,
+                "weightDevice: a leafWeight",
+            ),
+            (
+                r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0}]}}"#,
+                "8:0 has no weight",
+            ),
+            (
+                r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":9}]}}"#,
+                "weightDevice: 9 is not within",
+            ),
+            (r#"{"rdma":{"a b":{"hcaObjects":9}}}"#, "names no device"),
+            (r#"{"rdma":{"mlx":{}}}"#, "neither"),
             (r#"{"cpu":{"shares":1}}"#, "not within"),
             (r#"{"unified":{"../x.y":"1"}}"#, "not the name"),
             (r#"{"unified":{"nope.max":"1"}}"#, "no controller"),
