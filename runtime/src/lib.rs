@@ -23,6 +23,7 @@ mod failure;
 mod handshake;
 mod hooks;
 mod init;
+mod joined;
 mod launch;
 mod lsm;
 mod namespaces;

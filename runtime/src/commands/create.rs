@@ -21,6 +21,7 @@ use crate::console::Console;
 use crate::handshake::{Channel, Message};
 use crate::hooks::{self, Kind};
 use crate::init::{self, Birth};
+use crate::joined;
 use crate::launch;
 use crate::namespaces::{Namespaces, libc_flags, ranges};
 use crate::process::{self, Plan, apply_rlimits, apply_schedule};
@@ -72,20 +73,22 @@ pub(crate) struct Created {
 pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Result<Created> {
     // Mount points and cgroups are as open as ever, whatever the caller's umask.
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    let bundle = Bundle::load(&request.bundle)?;
+    let mut bundle = Bundle::load(&request.bundle)?;
     let linux = &bundle.linux;
     selfexe::protect(&ranges(linux.uid_mappings().as_ref()))?;
     let plan = Plan::new(&bundle.process, linux)?;
     let console = terminal.console(&plan)?;
     let agent = plan.agent().cloned();
     let mut namespaces = Namespaces::open(linux)?;
+    let joins = namespaces.take_parent_joins();
+    joined::note_mappings(&mut bundle, &joins)?;
+    let linux = &bundle.linux;
     let guard = DirGuard(Some(Dir::create(root, &request.id)?));
     let dir = guard.0.as_ref().context("no state directory")?;
     let mut cgroup = cgroup::create(linux, &request.id)?;
     let prepared = rootfs::prepare(&bundle, &namespaces, cgroup.as_ref().map(Cgroup::path))?;
     let (ours, theirs) = Channel::pair()?;
     let listener = dir.listen()?;
-    let joins = namespaces.take_parent_joins();
     let (maps_needed, clocks_needed) = (
         namespaces.is_new(libc_flags::USER),
         namespaces.is_new(libc_flags::TIME),

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use orlop_sys::mount::{Attributes, set_attributes};
 use rustix::fs::XattrFlags;
 use rustix::mount::{
@@ -47,7 +47,6 @@ pub(super) fn make(
     let tree = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .with_context(|| format!("mount a {name} file system"))?;
     if options.copy_up {
-        ensure!(name == "tmpfs", "tmpcopyup is for tmpfs; this is {name}");
         copyup::copy(covered.directory.as_fd(), tree.as_fd()).context("tmpcopyup")?;
     }
     if let Some(label) = &options.root_label {

@@ -147,6 +147,11 @@ fn prepare_mount(
         options.label(label, kind);
     }
     check_destination(&destination, kind)?;
+    let new_tmpfs = kind == "tmpfs" && !is_bind(&options, kind) && !options.remount;
+    ensure!(
+        !options.copy_up || (new_tmpfs && destination != Path::new("/dev")),
+        "tmpcopyup is for a new tmpfs, other than /dev"
+    );
     let source = if options.remount {
         Source::Remount
     } else if is_bind(&options, kind) {
@@ -240,10 +245,6 @@ fn bind(bundle: &Bundle, mount: &Mount, options: &Options, recursive: bool) -> R
         .source()
         .as_deref()
         .context("a bind mount needs a source")?;
-    ensure!(
-        !options.copy_up,
-        "a bind mount does not take the option \"tmpcopyup\""
-    );
     if let Some((word, _)) = options.data.first() {
         bail!("a bind mount does not take the option {word:?}");
     }

@@ -81,7 +81,7 @@ fn a_tmpfs_with_what_it_covers() {
         json!({"destination": "/data", "type": "mqueue", "options": ["tmpcopyup"]});
     let (status, said) = bench.run();
     assert!(
-        status == 1 && said.contains("tmpcopyup is for tmpfs"),
+        status == 1 && said.contains("tmpcopyup is for a new tmpfs"),
         "{said}"
     );
     bench.assert_nothing_left();
@@ -192,18 +192,19 @@ fn mounts_that_come_later() {
     };
     let source = volume(&bench);
     // The hook runs on the host's side while the root exists, the process of the container later.
-    let hook = format!("mount -t tmpfs late {}/below", source.display());
+    let hook = format!(
+        "mount -t tmpfs late {0}/below; > {0}/done",
+        source.display()
+    );
     bench.config["hooks"] = json!({"poststart": [
         {"path": "/bin/sh", "args": ["sh", "-c", hook], "env": ["PATH=/bin:/usr/bin:/sbin"]}]});
     let before = format!(
         "mount -t tmpfs none {0}; mkdir {0}/below; \"$@\"",
         source.display()
     );
-    bench.args(&[
-        "sh",
-        "-c",
-        "sleep 0.5; grep -c '/data/below' /proc/mounts; true",
-    ]);
+    let script = "while ! test -e /data/done; do sleep 0.02; done; \
+                  grep -c '/data/below' /proc/mounts; true";
+    bench.args(&["sh", "-c", script]);
     for (words, expected) in [
         (json!(["rbind"]), "0\n"),
         (json!(["rbind", "rprivate"]), "0\n"),
