@@ -7,24 +7,22 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use oci_spec::runtime::ContainerState;
 use orlop_sys::clone::{Child, CloneArgs, kill_and_reap};
-use orlop_sys::idmap::write_maps;
 use orlop_sys::wait::Ended;
 use rustix::fs::Mode;
 
+use super::raise::Raising;
 use super::write_pid_file;
 use crate::cgroup::{self, Cgroup};
-use crate::clocks;
 use crate::config::Bundle;
 use crate::console::Console;
 use crate::handshake::{Channel, Message};
-use crate::hooks::{self, Kind};
+use crate::hooks;
 use crate::init::{self, Birth};
 use crate::joined;
 use crate::launch;
-use crate::namespaces::{Namespaces, libc_flags, ranges};
-use crate::process::{self, Plan, apply_rlimits, apply_schedule};
+use crate::namespaces::{Namespaces, ranges};
+use crate::process::Plan;
 use crate::rootfs;
 use crate::selfexe;
 use crate::state::{Dir, Record, Status, start_time};
@@ -89,11 +87,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let prepared = rootfs::prepare(&bundle, &namespaces, cgroup.as_ref().map(Cgroup::path))?;
     let (ours, theirs) = Channel::pair()?;
     let listener = dir.listen()?;
-    let (maps_needed, clocks_needed) = (
-        namespaces.is_new(libc_flags::USER),
-        namespaces.is_new(libc_flags::TIME),
-    );
-    let flags = namespaces.clone_flags();
+    let (new, flags) = (namespaces.new, namespaces.clone_flags());
     let birth = Birth {
         bundle: &bundle,
         id: &request.id,
@@ -111,18 +105,17 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         sibling: false,
     };
     let (child, prepared) = launch(args, &joins, birth)?;
-    let mut hooked = false;
-    let agent = |listener| {
-        let agent = agent.as_ref().context("a listener that nobody asked for")?;
-        let state = Subject::of_bundle(&bundle, &request.id);
-        let state = state.state(ContainerState::Creating, Some(child.pid))?;
-        agent.hand_over(&listener, child.pid, state)
+    let raising = Raising {
+        bundle: &bundle,
+        id: &request.id,
+        child: &child,
+        channel: &ours,
+        new,
+        agent,
     };
-    let done = raise(&bundle, &prepared, &child, &ours, maps_needed)
-        .and_then(|()| set_clocks(&bundle, &child, &ours, clocks_needed))
-        .and_then(|()| run_hooks(&bundle, &request.id, &child, &ours, &mut hooked))
-        .and_then(|()| ours.expect_past_listener(&Message::Created, &agent))
-        .and_then(|()| apply_schedule(process::pid(child.pid)?, &bundle.process))
+    let mut hooked = false;
+    let done = raising
+        .run(&prepared, &mut hooked)
         .map_err(|error| diagnose(error, &child, cgroup.as_ref()))
         .and_then(|()| record(dir, request, &bundle, cgroup.as_ref(), &child))
         .and_then(|()| Ok(ours.send(&Message::Recorded)?));
@@ -164,70 +157,6 @@ fn launch(
     })?;
     let prepared = birth.prepared.take().context("nothing was prepared")?;
     Ok((child, prepared))
-}
-
-/// Does what only the parent may, and lets the child go on.
-fn raise(
-    bundle: &Bundle,
-    prepared: &rootfs::Prepared,
-    child: &Child,
-    channel: &Channel,
-    maps_needed: bool,
-) -> Result<()> {
-    let linux = &bundle.linux;
-    if maps_needed {
-        let uids = ranges(linux.uid_mappings().as_ref());
-        let gids = ranges(linux.gid_mappings().as_ref());
-        write_maps(child.pid, &uids, &gids).context("write uidMappings and gidMappings")?;
-    }
-    if prepared.wants_idmap() {
-        let path = format!("/proc/{}/ns/user", child.pid);
-        prepared.idmap(&std::fs::File::open(&path).context(path)?.into())?;
-    }
-    if let Some(score) = bundle.process.oom_score_adj() {
-        std::fs::write(
-            format!("/proc/{}/oom_score_adj", child.pid),
-            score.to_string(),
-        )
-        .with_context(|| format!("process.oomScoreAdj {score}"))?;
-    }
-    let limits = bundle.process.rlimits().as_deref().unwrap_or_default();
-    apply_rlimits(process::pid(child.pid)?, limits)?;
-    channel
-        .send(&Message::Mapped)
-        .context("the container's process is gone")
-}
-
-/// Sets the offsets of the child's time namespace before it enters that.
-fn set_clocks(bundle: &Bundle, child: &Child, channel: &Channel, needed: bool) -> Result<()> {
-    if !needed {
-        return Ok(());
-    }
-    channel.expect(&Message::TimeMade)?;
-    if let Some(offsets) = bundle.linux.time_offsets() {
-        clocks::write(child.pid, offsets)?;
-    }
-    Ok(channel.send(&Message::TimeSet)?)
-}
-
-/// Runs what is to run in the runtime's namespaces, once the child has built its root.
-fn run_hooks(
-    bundle: &Bundle,
-    id: &str,
-    child: &Child,
-    channel: &Channel,
-    begun: &mut bool,
-) -> Result<()> {
-    if !hooks::are_in_create(&bundle.hooks) {
-        return Ok(());
-    }
-    channel.expect(&Message::Built)?;
-    *begun = true;
-    let subject = Subject::of_bundle(bundle, id);
-    for kind in [Kind::Prestart, Kind::CreateRuntime] {
-        hooks::run(&bundle.hooks, kind, &subject, Some(child.pid))?;
-    }
-    Ok(channel.send(&Message::Hooked)?)
 }
 
 /// A child that ended without a word was killed; says by what.

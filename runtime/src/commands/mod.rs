@@ -5,6 +5,7 @@ pub(crate) mod delete;
 pub(crate) mod exec;
 pub(crate) mod kill;
 pub(crate) mod list;
+mod raise;
 pub(crate) mod start;
 
 use std::fs::OpenOptions;
