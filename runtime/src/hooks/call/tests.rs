@@ -45,6 +45,17 @@ fn what_it_gets() {
     );
 }
 
+/// Also not what our own caller left open for anybody.
+#[test]
+fn it_gets_no_descriptor() {
+    use std::os::fd::AsRawFd;
+    let file = tempfile::tempfile().unwrap();
+    let loose = rustix::io::fcntl_dupfd_cloexec(&file, 60).unwrap();
+    rustix::io::fcntl_setfd(&loose, rustix::io::FdFlags::empty()).unwrap();
+    let script = format!("test ! -e /proc/self/fd/{}", loose.as_raw_fd());
+    assert_eq!(call(&script, None, b""), "ok");
+}
+
 #[test]
 fn no_stream_holds_it_up() {
     // More than any pipe has room for.
