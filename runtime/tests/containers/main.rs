@@ -7,6 +7,8 @@ mod calls;
 mod clocks;
 mod exec;
 mod hooks;
+#[cfg(target_arch = "x86_64")]
+mod machines;
 mod mounts;
 mod notify;
 mod roots;
