@@ -114,7 +114,8 @@ fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<()> {
             return filesystem::remount(&target, &mount.options);
         }
     };
-    let existed = locate(root, &mount.destination).is_ok();
+    let is_tmpfs = matches!(&mount.source, Source::FileSystem { name, .. } if name == "tmpfs");
+    let existed = is_tmpfs && locate(root, &mount.destination).is_ok();
     let target = make(root.as_fd(), &mount.destination, kind)?;
     // What may be mounted below /proc by that name was checked; a link there goes round that.
     ensure!(

@@ -156,7 +156,7 @@ fn prepare_mount(
         Source::Remount
     } else if is_bind(&options, kind) {
         let recursive = options.bind == Some(true) || kind == "rbind";
-        bind(bundle, mount, &options, recursive)?
+        bind(bundle, namespaces, mount, &options, recursive)?
     } else if mount.uid_mappings().is_some() || options.idmap.is_some() {
         bail!("id mappings are for bind mounts; this one is of type {kind:?}");
     } else if destination == Path::new("/dev") && kind == "tmpfs" {
@@ -240,7 +240,13 @@ fn check_destination(destination: &Path, kind: &str) -> Result<()> {
     Ok(())
 }
 
-fn bind(bundle: &Bundle, mount: &Mount, options: &Options, recursive: bool) -> Result<Source> {
+fn bind(
+    bundle: &Bundle,
+    namespaces: &Namespaces,
+    mount: &Mount,
+    options: &Options,
+    recursive: bool,
+) -> Result<Source> {
     let source = mount
         .source()
         .as_deref()
@@ -248,9 +254,15 @@ fn bind(bundle: &Bundle, mount: &Mount, options: &Options, recursive: bool) -> R
     if let Some((word, _)) = options.data.first() {
         bail!("a bind mount does not take the option {word:?}");
     }
-    let shares = options.propagation.iter().rev();
+    let shares = options.propagation.iter().rev().copied();
+    // Nobody's mounts in a user namespace show on the host: there, as the kernel has it for
+    // mounts that are copied, what is shared is a slave with peers of its own.
+    let in_userns = namespaces.all & libc_flags::USER != 0;
     let shares = shares
-        .copied()
+        .map(|(kind, below)| match kind {
+            SHARED if in_userns => (SLAVE, below),
+            kind => (kind, below),
+        })
         .find(|(kind, _)| matches!(*kind, SHARED | SLAVE));
     let tree = host_tree(&bundle.dir.join(source), recursive, shares)?;
     let kind = match file_type(&tree)? {

@@ -222,6 +222,31 @@ fn mounts_that_come_later() {
     bench.assert_nothing_left();
 }
 
+/// Whatever its configuration says, as the host would not trust it with a mount of its own.
+#[test]
+fn a_user_namespace_shares_nothing_with_the_host() {
+    let Some(mut bench) = bench("shared") else {
+        return;
+    };
+    let source = volume(&bench);
+    let before = format!("mount -t tmpfs none {}; \"$@\"", source.display());
+    let value = json!({"destination": "/data", "source": source, "options": ["rbind", "rshared"]});
+    mount(&mut bench, value);
+    bench.args(&["grep", " /data ", "/proc/self/mountinfo"]);
+    let (status, said) = run_among(&bench, &before);
+    let slave = said.contains("shared:") && said.contains("master:");
+    assert!(status == 0 && slave, "{said}");
+    let linux = bench.config["linux"].as_object_mut().unwrap();
+    linux.remove("uidMappings");
+    linux.remove("gidMappings");
+    let kinds = linux["namespaces"].as_array_mut().unwrap();
+    kinds.retain(|kind| kind["type"] != "user");
+    let (status, said) = run_among(&bench, &before);
+    let peer = said.contains("shared:") && !said.contains("master:");
+    assert!(status == 0 && peer, "{said}");
+    bench.assert_nothing_left();
+}
+
 #[test]
 fn the_root_s_own_propagation() {
     let Some(mut bench) = bench("rootprop") else {
