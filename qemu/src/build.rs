@@ -26,6 +26,15 @@ pub fn binaries() -> Result<()> {
     release_build(PACKAGES)
 }
 
+/// Builds only the release binaries of `package`.
+///
+/// # Errors
+///
+/// As [`binaries`].
+pub(crate) fn binaries_of(package: &str) -> Result<()> {
+    release_build(&[package])
+}
+
 /// [`binaries`], and the programs that the end-to-end tests put into images.
 ///
 /// # Errors

@@ -38,6 +38,18 @@ pub const FOR_TESTS: &[&str] = &[
     "umoci",
 ];
 
+/// What measuring the runtime needs: runtimes to measure beside it, what tells memory and
+/// system calls, and a container's content.
+pub const FOR_RUNTIME_BENCH: &[&str] = &[
+    "busybox-static",
+    "coreutils",
+    "crun",
+    "runc",
+    "strace",
+    "time",
+    "util-linux",
+];
+
 /// Installs whatever of `wanted` is missing, after saying which.
 ///
 /// # Errors

@@ -13,45 +13,29 @@ const WATCH: Duration = Duration::from_secs(3);
 /// How many processors may be busy with something else.
 const BUSY_MAX: f64 = 0.15;
 
+/// The machine that measures, and whether it was quiet.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Conditions {
+pub(super) struct Machine {
     processor: String,
     processors: usize,
-    emulation: &'static str,
-    guest: &'static str,
-    qemu: String,
     kernel: String,
-    guest_kernel: String,
     /// Processors that were busy with other things, before and after.
     busy: Vec<f64>,
     load: String,
 }
 
-impl Conditions {
-    pub(super) fn now() -> Result<Conditions> {
-        let qemu = Command::new("qemu-system-x86_64")
-            .arg("--version")
-            .output()
-            .context("cannot run qemu-system-x86_64")?;
-        let qemu = String::from_utf8_lossy(&qemu.stdout);
+impl Machine {
+    pub(super) fn now() -> Result<Machine> {
         let load = read("/proc/loadavg")?;
         let cpuinfo = read("/proc/cpuinfo")?;
         let model = cpuinfo
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        Ok(Conditions {
+        Ok(Machine {
             processor: model.map_or("unknown", |(_, name)| name).to_owned(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
-            emulation: "TCG",
-            guest: "2 processors, 1 GiB",
-            qemu: qemu
-                .split_whitespace()
-                .nth(3)
-                .unwrap_or("unknown")
-                .to_owned(),
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            guest_kernel: String::new(),
             busy: vec![busy()?],
             load: load
                 .split_whitespace()
@@ -59,11 +43,6 @@ impl Conditions {
                 .collect::<Vec<_>>()
                 .join(" "),
         })
-    }
-
-    /// The guest's kernel is known once one has booted.
-    pub(super) fn guest_kernel(&mut self, release: &str) {
-        self.guest_kernel = release.to_owned();
     }
 
     /// Watches the machine once more, after the last figure.
@@ -84,30 +63,88 @@ impl Conditions {
         }
         warnings
     }
+
+    /// What it is.
+    pub(super) fn name(&self) -> String {
+        format!(
+            "{} x {}, Linux {}",
+            self.processors, self.processor, self.kernel
+        )
+    }
+
+    /// What else it was doing, with the warnings.
+    pub(super) fn quiet(&self) -> String {
+        let [before, after] =
+            [self.busy.first(), self.busy.last()].map(|busy| busy.copied().unwrap_or_default());
+        let line = format!(
+            "Processors busy with other things before and after: {before:.2}, {after:.2}; \
+             load average before: {}.",
+            self.load
+        );
+        [vec![line], self.warnings()].concat().join("\n")
+    }
+}
+
+/// Of figures that guests gave.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Conditions {
+    #[serde(flatten)]
+    machine: Machine,
+    emulation: &'static str,
+    guest: &'static str,
+    qemu: String,
+    guest_kernel: String,
+}
+
+impl Conditions {
+    pub(super) fn now() -> Result<Conditions> {
+        let qemu = Command::new("qemu-system-x86_64")
+            .arg("--version")
+            .output()
+            .context("cannot run qemu-system-x86_64")?;
+        let qemu = String::from_utf8_lossy(&qemu.stdout);
+        Ok(Conditions {
+            machine: Machine::now()?,
+            emulation: "TCG",
+            guest: "2 processors, 1 GiB",
+            qemu: qemu
+                .split_whitespace()
+                .nth(3)
+                .unwrap_or("unknown")
+                .to_owned(),
+            guest_kernel: String::new(),
+        })
+    }
+
+    /// The guest's kernel is known once one has booted.
+    pub(super) fn guest_kernel(&mut self, release: &str) {
+        self.guest_kernel = release.to_owned();
+    }
+
+    /// Watches the machine once more, after the last figure.
+    pub(super) fn at_end(&mut self) -> Result<()> {
+        self.machine.at_end()
+    }
+
+    /// What spoils the figures.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.machine.warnings()
+    }
 }
 
 impl fmt::Display for Conditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [before, after] =
-            [self.busy.first(), self.busy.last()].map(|busy| busy.copied().unwrap_or_default());
         write!(
             f,
-            "Medians under QEMU {} ({}, {}) on {} x {}, Linux {}; guest kernel {}. \
-             Processors busy with other things before and after: {before:.2}, {after:.2}; \
-             load average before: {}.",
+            "Medians under QEMU {} ({}, {}) on {}; guest kernel {}. {}",
             self.qemu,
             self.emulation,
             self.guest,
-            self.processors,
-            self.processor,
-            self.kernel,
+            self.machine.name(),
             self.guest_kernel,
-            self.load
-        )?;
-        for warning in self.warnings() {
-            write!(f, "\n{warning}")?;
-        }
-        Ok(())
+            self.machine.quiet()
+        )
     }
 }
 

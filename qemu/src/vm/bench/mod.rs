@@ -5,7 +5,7 @@
 //! boots, which `--beside-direct` and `--beside-ovmf` tell how to time, take
 //! theirs among them.
 //!
-//! `cargo vm bench update` measures updates instead.
+//! `cargo vm bench update` measures updates instead, `cargo vm bench runtime` the runtime.
 
 mod beside;
 mod boots;
@@ -13,6 +13,7 @@ mod conditions;
 mod image;
 mod output;
 mod report;
+mod runtime;
 mod update;
 
 use anyhow::Result;
@@ -52,11 +53,15 @@ pub(super) struct Options {
 enum Of {
     /// Measure updates: bytes moved, time, write rate, downtime, memory
     Update(update::Options),
+    /// Measure the runtime beside Debian's crun and runc: time, memory, system calls
+    Runtime(runtime::Options),
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    if let Some(Of::Update(options)) = &options.of {
-        return update::run(options);
+    match &options.of {
+        Some(Of::Update(options)) => return update::run(options),
+        Some(Of::Runtime(options)) => return runtime::run(options),
+        None => {}
     }
     debian::ensure(debian::FOR_UP)?;
     let disk = up::build_image(None)?;

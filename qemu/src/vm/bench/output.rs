@@ -1,8 +1,10 @@
 //! Where a report goes: the terminal, and files.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use serde::Serialize;
 
 use super::report::Report;
 use crate::paths;
@@ -21,14 +23,21 @@ pub(super) struct Output {
 impl Output {
     /// Shows `report`, and writes it; as JSON to the file `name` unless another
     /// was asked for.
-    pub(super) fn give(&self, report: &Report, name: &str) -> Result<()> {
+    pub(super) fn give<C: Display + Serialize>(
+        &self,
+        report: &Report<C>,
+        name: &str,
+    ) -> Result<()> {
         println!("\n{}", report.table());
         let json = serde_json::to_string_pretty(report)?;
         match &self.json {
             Some(file) if file.as_os_str() == "-" => println!("{json}"),
             Some(file) => write(file, &json)?,
             None => {
-                let file = paths::vm().join(name);
+                let folder = paths::vm();
+                std::fs::create_dir_all(&folder)
+                    .with_context(|| format!("cannot make {}", folder.display()))?;
+                let file = folder.join(name);
                 write(&file, &json)?;
                 println!("As JSON: {}", file.display());
             }

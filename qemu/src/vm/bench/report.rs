@@ -1,15 +1,15 @@
 //! Figures, and the table that they make.
 
+use std::fmt::Display;
+
 use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, Table, TableStyle, presets};
 use serde::Serialize;
 
-use super::conditions::Conditions;
-
 /// The conditions, then one row a figure.
 #[derive(Serialize)]
-pub(super) struct Report {
-    pub(super) conditions: Conditions,
+pub(super) struct Report<C> {
+    pub(super) conditions: C,
     pub(super) rows: Vec<Row>,
 }
 
@@ -82,7 +82,8 @@ impl Row {
 
     fn cells(&self) -> [String; 4] {
         let number = |value: f64| match self.unit {
-            "ms" => format!("{value:.0}"),
+            "ms" if value < 100.0 => format!("{value:.2}"),
+            "ms" | "calls" => format!("{value:.0}"),
             "MiB" | "MiB/s" => format!("{value:.1}"),
             _ => format!("{value:.2}"),
         };
@@ -103,7 +104,7 @@ impl Row {
     }
 }
 
-impl Report {
+impl<C: Display> Report<C> {
     /// For a terminal.
     pub(super) fn table(&self) -> String {
         format!(
@@ -171,5 +172,7 @@ mod tests {
         );
         let ms = Row::once("start", "ms", 701.0).aim(700.0);
         assert_eq!(ms.cells()[3], "700 ms (missed)");
+        assert_eq!(Row::once("exec", "ms", 3.456).cells()[1], "3.46 ms");
+        assert_eq!(Row::once("run", "calls", 7.0).cells()[1], "7 calls");
     }
 }
