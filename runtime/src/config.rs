@@ -1,7 +1,5 @@
 //! Reads a bundle's config.json and refuses, by name, what this runtime would not carry out.
 
-mod words;
-
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
@@ -9,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{Hooks, Linux, LinuxNamespaceType, Mount, Process, Root, Spec};
 
 use crate::clocks;
+use crate::document;
 use crate::hooks;
 use crate::lsm;
 use crate::process::check_schedule;
@@ -44,7 +43,7 @@ impl Bundle {
             .with_context(|| format!("bundle {}: no such directory", dir.display()))?;
         let path = dir.join("config.json");
         let text = read_bounded(&path)?;
-        let spec: Spec = words::parse(&text).with_context(|| format!("{}", path.display()))?;
+        let spec = document::spec(&text).with_context(|| format!("{}", path.display()))?;
         check(dir, &spec).with_context(|| format!("{}", path.display()))
     }
 }
@@ -52,7 +51,7 @@ impl Bundle {
 /// Reads a process JSON for `exec --process`.
 pub(crate) fn load_process(path: &Path) -> Result<Process> {
     let text = read_bounded(path)?;
-    let process: Process = words::parse(&text).with_context(|| format!("{}", path.display()))?;
+    let process = document::process(&text).with_context(|| format!("{}", path.display()))?;
     check_process(&process).with_context(|| format!("{}", path.display()))?;
     Ok(process)
 }

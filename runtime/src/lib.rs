@@ -19,6 +19,7 @@ mod clocks;
 mod commands;
 mod config;
 mod console;
+mod document;
 mod failure;
 mod handshake;
 mod hooks;
