@@ -37,7 +37,7 @@ pub(crate) struct Cgroup {
     keep: bool,
 }
 
-/// Makes the cgroup with its limits and device rules. `None` when the machine has no cgroup
+/// Makes the cgroup with its limits, but for the device rules. `None` when the machine has no cgroup
 /// v2 and nothing that needs it is asked for.
 pub(crate) fn create(linux: &Linux, id: &str) -> Result<Option<Cgroup>> {
     let resources = linux.resources().as_ref();
@@ -66,7 +66,6 @@ pub(crate) fn create(linux: &Linux, id: &str) -> Result<Option<Cgroup>> {
     for write in &writes {
         cgroup.write(write)?;
     }
-    cgroup.limit_devices(resources)?;
     Ok(Some(cgroup))
 }
 
@@ -221,7 +220,9 @@ impl Cgroup {
             })
     }
 
-    fn limit_devices(&self, resources: Option<&LinuxResources>) -> Result<()> {
+    /// Sets the device rules. The kernel takes its time to check them, in which the child can
+    /// do something; nothing of the container's own may run before.
+    pub(crate) fn limit_devices(&self, resources: Option<&LinuxResources>) -> Result<()> {
         let rules = resources.and_then(|resources| resources.devices().as_deref());
         let Some(program) = devices::program(rules.unwrap_or_default())? else {
             return Ok(());

@@ -110,6 +110,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         id: &request.id,
         child: &child,
         channel: &ours,
+        cgroup: cgroup.as_ref(),
         new,
         agent,
     };

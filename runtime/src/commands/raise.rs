@@ -7,6 +7,7 @@ use oci_spec::runtime::ContainerState;
 use orlop_sys::clone::Child;
 use orlop_sys::idmap::write_maps;
 
+use crate::cgroup::Cgroup;
 use crate::clocks;
 use crate::config::Bundle;
 use crate::handshake::{Channel, Message};
@@ -22,6 +23,7 @@ pub(super) struct Raising<'r> {
     pub(super) id: &'r str,
     pub(super) child: &'r Child,
     pub(super) channel: &'r Channel,
+    pub(super) cgroup: Option<&'r Cgroup>,
     /// Flags of the namespaces that are new.
     pub(super) new: i32,
     pub(super) agent: Option<Agent>,
@@ -35,6 +37,10 @@ impl Raising<'_> {
         self.channel
             .send(&Message::Mapped)
             .context("the container's process is gone")?;
+        // While the child builds its root; nothing of the container's own may run before.
+        if let Some(cgroup) = self.cgroup {
+            cgroup.limit_devices(self.bundle.linux.resources().as_ref())?;
+        }
         if self.new & libc_flags::TIME != 0 {
             self.set_clocks()?;
         }
