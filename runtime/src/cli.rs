@@ -12,7 +12,6 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::commands::create::{self, Terminal};
 use crate::commands::{delete, exec, kill, list, start};
-use crate::config::Bundle;
 use crate::console::receive_fd;
 use crate::failure;
 use crate::relay;
@@ -257,19 +256,17 @@ impl CreateArgs {
 }
 
 fn run_container(root: &std::path::Path, args: &CreateArgs, detach: bool) -> Result<u8> {
-    let relays = !detach
-        && args.console_socket.is_none()
-        && Bundle::load(&args.bundle)?
-            .process
-            .terminal()
-            .unwrap_or(false);
+    let relays = !detach && args.console_socket.is_none();
     let (terminal, master) = terminal(relays, args.console_socket.clone())?;
     let created = create::create(root, &args.request(), terminal)?;
-    let ran = start::start(root, &args.id).and_then(|()| {
+    let started = start::begin(&created.dir, &created.record);
+    // Others may work on it while it runs.
+    drop(created.dir);
+    let ran = started.and_then(|()| {
         if detach {
             Ok(0)
         } else {
-            foreground(&created.child, master)
+            foreground(&created.child, master.filter(|_| created.terminal))
         }
     });
     if ran.is_err() || !detach {

@@ -66,6 +66,11 @@ impl Terminal {
 #[derive(Debug)]
 pub(crate) struct Created {
     pub(crate) child: Child,
+    /// Whether it has a terminal.
+    pub(crate) terminal: bool,
+    /// Its directory, still locked.
+    pub(crate) dir: Dir,
+    pub(crate) record: Record,
 }
 
 pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Result<Created> {
@@ -75,6 +80,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let linux = &bundle.linux;
     selfexe::protect(&ranges(linux.uid_mappings().as_ref()))?;
     let plan = Plan::new(&bundle.process, linux)?;
+    let has_terminal = plan.wants_terminal();
     let console = terminal.console(&plan)?;
     let agent = plan.agent().cloned();
     let mut namespaces = Namespaces::open(linux)?;
@@ -115,26 +121,46 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         agent,
     };
     let mut hooked = false;
-    let done = raising
-        .run(&prepared, &mut hooked)
-        .map_err(|error| diagnose(error, &child, cgroup.as_ref()))
-        .and_then(|()| record(dir, request, &bundle, cgroup.as_ref(), &child))
-        .and_then(|()| Ok(ours.send(&Message::Recorded)?));
-    if let Err(error) = done {
-        // It may have ended by itself.
-        let _ = kill_and_reap(&child);
-        drop(cgroup);
-        drop(guard);
-        if hooked {
-            hooks::run_poststop(&bundle.hooks, &Subject::of_bundle(&bundle, &request.id));
+    let done = see_through(&raising, &prepared, dir, request, &mut hooked);
+    let record = match done {
+        Ok(record) => record,
+        Err(error) => {
+            // It may have ended by itself.
+            let _ = kill_and_reap(&child);
+            drop(cgroup);
+            drop(guard);
+            if hooked {
+                hooks::run_poststop(&bundle.hooks, &Subject::of_bundle(&bundle, &request.id));
+            }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
     if let Some(cgroup) = &mut cgroup {
         cgroup.keep();
     }
-    guard.keep();
-    Ok(Created { child })
+    Ok(Created {
+        child,
+        terminal: has_terminal,
+        dir: guard.keep()?,
+        record,
+    })
+}
+
+/// Brings the child to where it waits for `start`, and has it on record.
+fn see_through(
+    raising: &Raising<'_>,
+    prepared: &rootfs::Prepared,
+    dir: &Dir,
+    request: &Request,
+    hooked: &mut bool,
+) -> Result<Record> {
+    let (child, cgroup) = (raising.child, raising.cgroup);
+    raising
+        .run(prepared, hooked)
+        .map_err(|error| diagnose(error, child, cgroup))?;
+    let record = record(dir, request, raising.bundle, cgroup, child)?;
+    raising.channel.send(&Message::Recorded)?;
+    Ok(record)
 }
 
 /// Starts the child, and keeps of its inheritance what the parent still works on.
@@ -177,7 +203,7 @@ fn record(
     bundle: &Bundle,
     cgroup: Option<&Cgroup>,
     child: &Child,
-) -> Result<()> {
+) -> Result<Record> {
     let (start_time, _) = start_time(child.pid).context("the container's process is gone")?;
     if let Some(path) = &request.pid_file {
         write_pid_file(path, child.pid)?;
@@ -185,7 +211,7 @@ fn record(
     if let Some(hooks) = hooks::to_keep(&bundle.hooks) {
         dir.write_hooks(&hooks)?;
     }
-    dir.write(&Record {
+    let record = Record {
         oci_version: bundle.version.clone(),
         id: request.id.clone(),
         status: Status::Created,
@@ -194,15 +220,17 @@ fn record(
         annotations: bundle.annotations.clone(),
         start_time,
         cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
-    })
+    };
+    dir.write(&record)?;
+    Ok(record)
 }
 
 /// Frees the id again unless the container got complete.
 struct DirGuard(Option<Dir>);
 
 impl DirGuard {
-    fn keep(mut self) {
-        self.0 = None;
+    fn keep(mut self) -> Result<Dir> {
+        self.0.take().context("no state directory")
     }
 }
 

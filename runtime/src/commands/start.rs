@@ -7,24 +7,27 @@ use anyhow::{Context, Result, bail};
 use crate::cgroup;
 use crate::handshake::Message;
 use crate::hooks::{self, Kind};
-use crate::state::{Dir, Status};
+use crate::state::{Dir, Record, process};
 use crate::subject::Subject;
 
 pub(crate) fn start(root: &Path, id: &str) -> Result<()> {
     let dir = Dir::open(root, id)?;
     let record = dir.created_record()?;
-    let status = dir.status(&record)?;
-    match status {
-        Status::Created => {}
-        Status::Running => bail!("container {id} is running already"),
-        Status::Creating | Status::Stopped => {
-            bail!("container {id} has stopped; it can only be deleted")
-        }
-    }
+    begin(&dir, &record)
+}
+
+/// `start` for whoever has the container's directory locked.
+pub(crate) fn begin(dir: &Dir, record: &Record) -> Result<()> {
+    let id = &record.id;
+    let stopped = || format!("container {id} has stopped; it can only be deleted");
+    process(record)?.with_context(stopped)?;
     let cgroup = cgroup::open_of(record.pid)?;
     cgroup.as_ref().map_or(Ok(()), cgroup::check_thawed)?;
-    let channel = dir.connect()?;
-    let channel = channel.with_context(|| format!("container {id} has stopped"))?;
+    let Some(channel) = dir.connect()? else {
+        // It listens as long as it is not started, so it is, or it ended just now.
+        process(record)?.with_context(stopped)?;
+        bail!("container {id} is running already")
+    };
     channel.send(&Message::Start)?;
     match channel.receive()? {
         // Closed by execve (or because it was killed at once, which its status will tell).
@@ -32,11 +35,11 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<()> {
         Some(Message::Failed(failure)) => return Err(failure.into()),
         Some(other) => bail!("container {id}: unexpected answer {other:?}"),
     }
-    let subject = Subject::of_record(&record);
+    let subject = Subject::of_record(record);
     let run = hooks::run(&dir.hooks()?, Kind::Poststart, &subject, Some(record.pid));
     if run.is_err() {
         // The hook's error is the one to tell; what did not end is still there to be deleted.
-        let _ = super::delete::end(&record);
+        let _ = super::delete::end(record);
     }
     run
 }
