@@ -5,6 +5,7 @@
 
 mod calls;
 mod clocks;
+mod devices;
 mod exec;
 mod hooks;
 #[cfg(target_arch = "x86_64")]
