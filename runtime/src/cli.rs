@@ -15,6 +15,7 @@ use crate::commands::{delete, exec, kill, list, start};
 use crate::console::receive_fd;
 use crate::failure;
 use crate::relay;
+use crate::selfexe;
 
 #[derive(Debug, Parser)]
 #[command(name = "orlop-runtime", version, about = "Runs OCI containers")]
@@ -159,6 +160,7 @@ enum Command {
 /// exist and by 126 that it cannot be executed.
 #[must_use]
 pub fn run() -> ExitCode {
+    selfexe::protect_early();
     let cli = Cli::parse();
     match dispatch(&cli) {
         Ok(status) => ExitCode::from(status),
