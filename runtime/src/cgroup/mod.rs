@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use oci_spec::runtime::{Linux, LinuxResources};
+use oci_spec::runtime::Linux;
+use orlop_sys::bpf::Insn;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -34,6 +35,8 @@ pub(crate) struct Cgroup {
     fd: OwnedFd,
     /// The first directory that we made on the way, the cgroup itself if none above.
     made_from: PathBuf,
+    /// The device rules, to be loaded.
+    devices: Option<Vec<Insn>>,
     keep: bool,
 }
 
@@ -53,6 +56,8 @@ pub(crate) fn create(linux: &Linux, id: &str) -> Result<Option<Cgroup>> {
         );
         return Ok(None);
     };
+    let rules = resources.and_then(|resources| resources.devices().as_deref());
+    let devices = devices::program(rules.unwrap_or_default())?;
     let path = path_below(mount, linux.cgroups_path().as_deref(), id)?;
     let made_from = make_new(&path)?;
     let fd = open(&path)?;
@@ -60,6 +65,7 @@ pub(crate) fn create(linux: &Linux, id: &str) -> Result<Option<Cgroup>> {
         path,
         fd,
         made_from,
+        devices,
         keep: false,
     };
     enable_controllers(mount, &cgroup.path, &writes)?;
@@ -222,12 +228,11 @@ impl Cgroup {
 
     /// Sets the device rules. The kernel takes its time to check them, in which the child can
     /// do something; nothing of the container's own may run before.
-    pub(crate) fn limit_devices(&self, resources: Option<&LinuxResources>) -> Result<()> {
-        let rules = resources.and_then(|resources| resources.devices().as_deref());
-        let Some(program) = devices::program(rules.unwrap_or_default())? else {
+    pub(crate) fn limit_devices(&self) -> Result<()> {
+        let Some(program) = &self.devices else {
             return Ok(());
         };
-        let loaded = orlop_sys::bpf::load_device_program(&program)
+        let loaded = orlop_sys::bpf::load_device_program(program)
             .context("linux.resources.devices: load the device program")?;
         orlop_sys::bpf::attach_device_program(&self.fd, &loaded).with_context(|| {
             format!(

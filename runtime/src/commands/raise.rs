@@ -39,7 +39,7 @@ impl Raising<'_> {
             .context("the container's process is gone")?;
         // While the child builds its root; nothing of the container's own may run before.
         if let Some(cgroup) = self.cgroup {
-            cgroup.limit_devices(self.bundle.linux.resources().as_ref())?;
+            cgroup.limit_devices()?;
         }
         if self.new & libc_flags::TIME != 0 {
             self.set_clocks()?;
