@@ -3,13 +3,14 @@
 //! Whatever is made is held by a value that unmakes it when dropped, until the container is
 //! complete: an error anywhere leaves no process, cgroup, mount or state behind.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use orlop_sys::clone::{Child, CloneArgs, kill_and_reap};
 use orlop_sys::wait::Ended;
 use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::raise::Raising;
 use super::write_pid_file;
@@ -21,7 +22,7 @@ use crate::hooks;
 use crate::init::{self, Birth};
 use crate::joined;
 use crate::launch;
-use crate::namespaces::{Namespaces, ranges};
+use crate::namespaces::{Namespaces, libc_flags};
 use crate::process::Plan;
 use crate::rootfs;
 use crate::selfexe;
@@ -78,7 +79,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let mut bundle = Bundle::load(&request.bundle)?;
     let linux = &bundle.linux;
-    selfexe::protect(&ranges(linux.uid_mappings().as_ref()))?;
+    selfexe::protect(linux)?;
     let plan = Plan::new(&bundle.process, linux)?;
     let has_terminal = plan.wants_terminal();
     let console = terminal.console(&plan)?;
@@ -93,7 +94,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let prepared = rootfs::prepare(&bundle, &namespaces, cgroup.as_ref().map(Cgroup::path))?;
     let (ours, theirs) = Channel::pair()?;
     let listener = dir.listen()?;
-    let (new, flags) = (namespaces.new, namespaces.clone_flags());
+    let new = namespaces.new;
     let birth = Birth {
         bundle: &bundle,
         id: &request.id,
@@ -105,12 +106,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         listener,
         preserved_fds: request.preserve_fds,
     };
-    let args = CloneArgs {
-        namespaces: flags,
-        cgroup: cgroup.as_ref().map(|c| std::os::fd::AsFd::as_fd(c)),
-        sibling: false,
-    };
-    let (child, prepared) = launch(args, &joins, birth)?;
+    let (child, prepared) = launch(cgroup.as_ref(), &joins, birth)?;
     let raising = Raising {
         bundle: &bundle,
         id: &request.id,
@@ -165,10 +161,19 @@ fn see_through(
 
 /// Starts the child, and keeps of its inheritance what the parent still works on.
 fn launch(
-    args: CloneArgs<'_>,
+    cgroup: Option<&Cgroup>,
     joins: &[(i32, OwnedFd)],
     mut birth: Birth<'_>,
 ) -> Result<(Child, rootfs::Prepared)> {
+    if !birth.namespaces.is_new(libc_flags::PID) {
+        // Others see the child as soon as it is there.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
+    let args = CloneArgs {
+        namespaces: birth.namespaces.clone_flags(),
+        cgroup: cgroup.map(AsFd::as_fd),
+        sibling: false,
+    };
     let child = launch::launch(args, joins, || {
         init::run(Birth {
             bundle: birth.bundle,

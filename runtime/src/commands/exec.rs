@@ -19,7 +19,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
 use crate::init::root_of_namespace;
-use crate::namespaces::{Namespaces, libc_flags, ranges};
+use crate::namespaces::{Namespaces, libc_flags};
 use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule};
 use crate::selfexe;
 use crate::state::{Dir, Record, Status, process as container_process};
@@ -55,7 +55,7 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     }
     let bundle = Bundle::load(&record.bundle)?;
     let linux = &bundle.linux;
-    selfexe::protect(&ranges(linux.uid_mappings().as_ref()))?;
+    selfexe::protect(linux)?;
     let process = wanted(&bundle, request)?;
     let plan = Plan::new(&process, linux)?;
     let console = terminal.console(&plan)?;
@@ -180,6 +180,8 @@ fn launch(
     };
     let affinity = Affinity::of(&process)?;
     affinity.begin()?;
+    // Its child is seen by those in the container as soon as it is there.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let child = spawn(args, || enter(entry)).context("clone3 into the container")?;
     let started = (|| {
         if let Some(score) = process.oom_score_adj() {
@@ -260,7 +262,6 @@ fn enter(mut entry: Entry) -> i32 {
 }
 
 fn close_descriptors(entry: &mut Entry) -> Result<()> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let mut keep = vec![entry.parent.as_fd(), entry.target.as_fd()];
     keep.extend(entry.console.as_ref().map(Console::fd));
     orlop_sys::fd::close_all_but(3 + entry.preserved_fds, &keep)?;
