@@ -58,8 +58,10 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
     let shown = layout.shown_at.as_deref();
     let shown = shown.and_then(|at| rustix::fs::open(at, flags, Mode::empty()).ok());
     attach(&root, shown.as_ref().unwrap_or(&old)).context("attach the root file system")?;
+    let mut made = Vec::new();
     for mount in &prepared.mounts {
-        put(&root, mount).with_context(|| format!("mount on {}", mount.destination.display()))?;
+        let put = put(&root, mount);
+        made.push(put.with_context(|| format!("mount on {}", mount.destination.display()))?);
     }
     if let Some(console) = layout.console {
         console.open_in(&root).context("terminal")?;
@@ -77,7 +79,7 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
         read_only(&root, path)?;
     }
     sysctl::apply(linux, layout.namespaces)?;
-    finish_mounts(&root, &prepared.mounts)?;
+    finish_mounts(&prepared.mounts, &made)?;
     if layout.read_only {
         let attributes = Attributes {
             set: u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()),
@@ -104,14 +106,16 @@ fn finish_root(linux: &Linux) -> Result<()> {
     Ok(())
 }
 
-fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<()> {
+/// Returns the mount, if it was made here.
+fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<Option<OwnedFd>> {
     let kind = match &mount.source {
         Source::Tree { kind, .. } => *kind,
         Source::Dev { .. } | Source::FileSystem { .. } => Kind::Directory,
         Source::Remount => {
             let target = locate(root, &mount.destination);
             let target = target.map_err(|errno| explain(errno, &mount.destination))?;
-            return filesystem::remount(&target, &mount.options);
+            filesystem::remount(&target, &mount.options)?;
+            return Ok(Some(target));
         }
     };
     let is_tmpfs = matches!(&mount.source, Source::FileSystem { name, .. } if name == "tmpfs");
@@ -123,24 +127,35 @@ fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<()> {
         "a link in the image leads to /proc, where only the kernel's own files may be"
     );
     match &mount.source {
-        Source::Tree { tree, .. } | Source::Dev { tree } => attach(tree, &target)?,
+        Source::Tree { tree, .. } | Source::Dev { tree } => {
+            ensure!(
+                mount.destination != Path::new("/proc")
+                    || fstatfs(tree)?.f_type == PROC_SUPER_MAGIC,
+                "the source is no proc file system, and only one may be mounted here"
+            );
+            attach(tree, &target)?;
+            Ok(None)
+        }
         Source::FileSystem { name, source } => {
             let covered = Covered {
                 directory: &target,
                 existed,
             };
-            let tree = filesystem::make(name, source, &mount.options, &covered)?;
-            attach(tree, &target)?;
+            let made = filesystem::make(name, source, &mount.options, &covered)?;
+            attach(&made, &target)?;
+            Ok(Some(made))
         }
-        Source::Remount => {}
+        // Done with above.
+        Source::Remount => Ok(None),
     }
-    Ok(())
 }
 
-/// What has to wait until everything is in place: read-only file systems and propagation.
-fn finish_mounts(root: &OwnedFd, mounts: &[PreparedMount]) -> Result<()> {
+/// What has to wait until everything is in place: read-only file systems and propagation. By
+/// the mounts' descriptors: where they are by name may have been moved by whoever shares a
+/// volume with this container.
+fn finish_mounts(mounts: &[PreparedMount], made: &[Option<OwnedFd>]) -> Result<()> {
     let read_only = u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits());
-    for mount in mounts {
+    for (mount, made) in mounts.iter().zip(made) {
         let options = &mount.options;
         let late = match mount.source {
             Source::Tree { .. } | Source::Remount => 0,
@@ -148,6 +163,12 @@ fn finish_mounts(root: &OwnedFd, mounts: &[PreparedMount]) -> Result<()> {
                 (options.set | options.set_below) & read_only
             }
         };
+        let context = || format!("finish the mount on {}", mount.destination.display());
+        let itself = match &mount.source {
+            Source::Tree { tree, .. } | Source::Dev { tree } => Some(tree),
+            Source::FileSystem { .. } | Source::Remount => made.as_ref(),
+        };
+        let itself = itself.with_context(context)?;
         let propagations = options.propagation.iter().copied();
         let changes = propagations
             .map(|(propagation, recursive)| (0, propagation, recursive))
@@ -158,9 +179,7 @@ fn finish_mounts(root: &OwnedFd, mounts: &[PreparedMount]) -> Result<()> {
                 propagation,
                 ..Attributes::default()
             };
-            locate(root, &mount.destination)
-                .and_then(|fd| set_attributes(fd, c"", recursive, attributes))
-                .with_context(|| format!("finish the mount on {}", mount.destination.display()))?;
+            set_attributes(itself, c"", recursive, attributes).with_context(context)?;
         }
     }
     Ok(())
