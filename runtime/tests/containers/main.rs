@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, missing_docs)]
 
+mod breakouts;
 mod calls;
 mod clocks;
 mod devices;
