@@ -4,9 +4,10 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 use orlop_sys::idmap::IdRange;
+use rustix::io::Errno;
 
 use libc_flags::{CGROUP, IPC, MOUNT, NETWORK, PID, TIME, USER, UTS};
 
@@ -109,11 +110,20 @@ impl Namespaces {
 }
 
 pub(crate) fn join(namespaces: &[(i32, OwnedFd)]) -> Result<()> {
-    for (flag, fd) in namespaces {
-        orlop_sys::namespace::join(fd, *flag)
-            .with_context(|| format!("join the {} namespace", name(*flag)))?;
-    }
-    Ok(())
+    namespaces
+        .iter()
+        .try_for_each(|(flag, fd)| join_one(fd, *flag))
+}
+
+fn join_one(fd: &OwnedFd, flag: i32) -> Result<()> {
+    let name = name(flag);
+    orlop_sys::namespace::join(fd, flag).map_err(|errno| match errno {
+        Errno::INVAL if flag == USER => {
+            anyhow!("join the user namespace: its path names no such, or the one we are in")
+        }
+        Errno::INVAL => anyhow!("join the {name} namespace: its path names none of this kind"),
+        errno => anyhow::Error::from(errno).context(format!("join the {name} namespace")),
+    })
 }
 
 fn name(flag: i32) -> &'static str {

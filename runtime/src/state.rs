@@ -2,13 +2,16 @@
 //!
 //! `state.json` is written once, before `create` returns; without it the container is still
 //! being created (or a `create` was killed). `start.sock` is where the created process
-//! listens. Everything else is asked of the kernel each time, so no record can grow stale:
+//! listens. `cgroup` is a link to the cgroup from before that is made, so that it is found
+//! whenever `create` is killed. Everything else is asked of the kernel each time, so no record can grow stale:
 //! the process by pid and start time, "created" by whether somebody listens.
 //!
 //! Whoever changes a container holds flock on its directory.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -90,20 +93,45 @@ impl Dir {
                 return Err(anyhow::Error::from(errno).context(path.display().to_string()));
             }
         }
-        Dir::open(root, id)
+        let made = Dir::open_unlocked(root, id).inspect_err(|_| {
+            // That error is the one to tell.
+            let _ = rustix::fs::rmdir(&path);
+        })?;
+        made.lock()
     }
 
     /// Opens and locks; waits while another command works on the container.
     pub(crate) fn open(root: &Path, id: &str) -> Result<Dir> {
-        let dir = Dir::open_unlocked(root, id)?;
-        rustix::io::retry_on_intr(|| rustix::fs::flock(&dir.fd, FlockOperation::LockExclusive))
-            .with_context(|| format!("lock {}", dir.path.display()))?;
+        Dir::open_unlocked(root, id)?.lock()
+    }
+
+    fn lock(self) -> Result<Dir> {
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&self.fd, FlockOperation::LockExclusive))
+            .with_context(|| format!("lock {}", self.path.display()))?;
         // It may have been deleted, and made anew, before we had the lock.
-        let same = rustix::fs::stat(&dir.path).is_ok_and(|now| {
-            rustix::fs::fstat(&dir.fd).is_ok_and(|ours| ours.st_ino == now.st_ino)
+        let same = rustix::fs::stat(&self.path).is_ok_and(|now| {
+            rustix::fs::fstat(&self.fd).is_ok_and(|ours| ours.st_ino == now.st_ino)
         });
-        ensure!(same, "container {id} does not exist");
-        Ok(dir)
+        ensure!(same, "container {} does not exist", self.id);
+        Ok(self)
+    }
+
+    /// Notes where the container's cgroup is going to be.
+    pub(crate) fn note_cgroup(&self, path: &Path) -> Result<()> {
+        rustix::fs::symlinkat(path, &self.fd, "cgroup")
+            .with_context(|| format!("write {}", self.path.join("cgroup").display()))
+    }
+
+    /// The cgroup that was noted, whether it was made or not.
+    pub(crate) fn noted_cgroup(&self) -> Result<Option<PathBuf>> {
+        match rustix::fs::readlinkat(&self.fd, "cgroup", Vec::new()) {
+            Ok(path) => Ok(Some(OsString::from_vec(path.into_bytes()).into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => {
+                Err(anyhow::Error::from(errno)
+                    .context(self.path.join("cgroup").display().to_string()))
+            }
+        }
     }
 
     /// For reading only: never waits.
@@ -235,7 +263,7 @@ impl Dir {
 
     /// Frees the id.
     pub(crate) fn remove(self) -> Result<()> {
-        for name in ["state.json", HOOKS, "state.new", "start.sock"] {
+        for name in ["state.json", HOOKS, "state.new", "start.sock", "cgroup"] {
             match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => {

@@ -31,18 +31,28 @@ fn mount_point() -> Option<&'static Path> {
 /// A container's cgroup while `create` works: removed again unless kept.
 #[derive(Debug)]
 pub(crate) struct Cgroup {
-    path: PathBuf,
+    made: Made,
     fd: OwnedFd,
-    /// The first directory that we made on the way, the cgroup itself if none above.
-    made_from: PathBuf,
     /// The device rules, to be loaded.
     devices: Option<Vec<Insn>>,
+}
+
+/// The directories that we made for it.
+#[derive(Debug)]
+struct Made {
+    path: PathBuf,
+    /// The first on the way, the cgroup itself if none above.
+    from: PathBuf,
     keep: bool,
 }
 
-/// Makes the cgroup with its limits, but for the device rules. `None` when the machine has no cgroup
-/// v2 and nothing that needs it is asked for.
-pub(crate) fn create(linux: &Linux, id: &str) -> Result<Option<Cgroup>> {
+/// Makes the cgroup with its limits, but for the device rules. `None` when the machine has no
+/// cgroup v2 and nothing that needs it is asked for. `note` hears of the path before it is there.
+pub(crate) fn create(
+    linux: &Linux,
+    id: &str,
+    note: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Option<Cgroup>> {
     let resources = linux.resources().as_ref();
     let writes = resources
         .map(limits::writes)
@@ -59,16 +69,13 @@ pub(crate) fn create(linux: &Linux, id: &str) -> Result<Option<Cgroup>> {
     let rules = resources.and_then(|resources| resources.devices().as_deref());
     let devices = devices::program(rules.unwrap_or_default())?;
     let path = path_below(mount, linux.cgroups_path().as_deref(), id)?;
-    let made_from = make_new(&path)?;
+    note(&path)?;
+    let made = make_new(&path)?;
     let fd = open(&path)?;
-    let cgroup = Cgroup {
-        path,
-        fd,
-        made_from,
-        devices,
-        keep: false,
-    };
-    enable_controllers(mount, &cgroup.path, &writes)?;
+    let cgroup = Cgroup { made, fd, devices };
+    // A process that was born in it would not even begin.
+    check_thawed(&cgroup).with_context(|| format!("{} or one above it", describe(&path)))?;
+    enable_controllers(mount, &path, &writes)?;
     for write in &writes {
         cgroup.write(write)?;
     }
@@ -95,9 +102,9 @@ fn path_below(mount: &Path, asked: Option<&Path>, id: &str) -> Result<PathBuf> {
 
 /// Makes the cgroup. What another container left in its place goes first: its limits and its
 /// device program would hold on, unseen.
-fn make_new(path: &Path) -> Result<PathBuf> {
-    if let Some(made_from) = make(path)? {
-        return Ok(made_from);
+fn make_new(path: &Path) -> Result<Made> {
+    if let Some(made) = make(path)? {
+        return Ok(made);
     }
     check_unused(path)?;
     remove(path)?;
@@ -115,16 +122,25 @@ fn check_unused(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the directories that are missing and returns the topmost of them.
-fn make(path: &Path) -> Result<Option<PathBuf>> {
+/// Makes the directories that are missing; `None` if it is there already.
+fn make(path: &Path) -> Result<Option<Made>> {
+    let made = |from: &Path| Made {
+        path: path.to_owned(),
+        from: from.to_owned(),
+        keep: false,
+    };
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
-        Ok(()) => Ok(Some(path.to_owned())),
+        Ok(()) => Ok(Some(made(path))),
         Err(Errno::EXIST) => Ok(None),
         Err(Errno::NOENT) => {
             let parent = path.parent().with_context(|| describe(path))?;
             let above = make(parent)?;
             rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)).with_context(|| describe(path))?;
-            Ok(above.or(Some(path.to_owned())))
+            let Some(mut above) = above else {
+                return Ok(Some(made(path)));
+            };
+            above.keep = true;
+            Ok(Some(made(&above.from)))
         }
         Err(errno) => Err(anyhow::Error::from(errno).context(format!("make {}", describe(path)))),
     }
@@ -178,17 +194,17 @@ fn enable_controllers(mount: &Path, path: &Path, writes: &[Write]) -> Result<()>
 impl Cgroup {
     /// The path below the mount point, as `state.json` records it.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.made.path
     }
 
     /// From here on, `delete` removes it.
     pub(crate) fn keep(&mut self) {
-        self.keep = true;
+        self.made.keep = true;
     }
 
     /// Whether the memory limit killed something in it.
     pub(crate) fn ran_out_of_memory(&self) -> bool {
-        std::fs::read_to_string(self.path.join("memory.events")).is_ok_and(|text| {
+        std::fs::read_to_string(self.made.path.join("memory.events")).is_ok_and(|text| {
             text.lines().any(|line| {
                 line.strip_prefix("oom_kill ")
                     .is_some_and(|count| count.trim() != "0")
@@ -221,7 +237,7 @@ impl Cgroup {
                     write.limit,
                     write.value,
                     write.file,
-                    describe(&self.path)
+                    describe(&self.made.path)
                 )
             })
     }
@@ -237,7 +253,7 @@ impl Cgroup {
         orlop_sys::bpf::attach_device_program(&self.fd, &loaded).with_context(|| {
             format!(
                 "linux.resources.devices: attach to {}",
-                describe(&self.path)
+                describe(&self.made.path)
             )
         })
     }
@@ -249,7 +265,7 @@ impl AsFd for Cgroup {
     }
 }
 
-impl Drop for Cgroup {
+impl Drop for Made {
     fn drop(&mut self) {
         if self.keep {
             return;
@@ -258,7 +274,7 @@ impl Drop for Cgroup {
         for dir in self
             .path
             .ancestors()
-            .take_while(|dir| dir.starts_with(&self.made_from))
+            .take_while(|dir| dir.starts_with(&self.from))
         {
             if remove(dir).is_err() {
                 break;

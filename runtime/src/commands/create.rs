@@ -90,7 +90,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let linux = &bundle.linux;
     let guard = DirGuard(Some(Dir::create(root, &request.id)?));
     let dir = guard.0.as_ref().context("no state directory")?;
-    let mut cgroup = cgroup::create(linux, &request.id)?;
+    let mut cgroup = cgroup::create(linux, &request.id, |path| dir.note_cgroup(path))?;
     let prepared = rootfs::prepare(&bundle, &namespaces, cgroup.as_ref().map(Cgroup::path))?;
     let (ours, theirs) = Channel::pair()?;
     let listener = dir.listen()?;
@@ -156,6 +156,10 @@ fn see_through(
         .map_err(|error| diagnose(error, child, cgroup))?;
     let record = record(dir, request, raising.bundle, cgroup, child)?;
     raising.channel.send(&Message::Recorded)?;
+    // The last of all, because it is where the caller says: nothing takes it away again.
+    if let Some(path) = &request.pid_file {
+        write_pid_file(path, child.pid)?;
+    }
     Ok(record)
 }
 
@@ -210,9 +214,6 @@ fn record(
     child: &Child,
 ) -> Result<Record> {
     let (start_time, _) = start_time(child.pid).context("the container's process is gone")?;
-    if let Some(path) = &request.pid_file {
-        write_pid_file(path, child.pid)?;
-    }
     if let Some(hooks) = hooks::to_keep(&bundle.hooks) {
         dir.write_hooks(&hooks)?;
     }

@@ -31,6 +31,11 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
             // As an unfinished create leaves it, when it is killed.
             dir.created_record()?;
         }
+        // Nothing is killed: a process of its own ends by itself when `create` is gone, and
+        // others may live there by now.
+        if let Some(path) = dir.noted_cgroup()? {
+            cgroup::remove(&path)?;
+        }
         return dir.remove();
     };
     match dir.status(&record)? {

@@ -3,12 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, missing_docs)]
 
+mod bad_input;
 mod breakouts;
 mod calls;
 mod clocks;
 mod devices;
 mod exec;
 mod hooks;
+mod leftovers;
 #[cfg(target_arch = "x86_64")]
 mod machines;
 mod mounts;
@@ -16,6 +18,7 @@ mod notify;
 mod roots;
 mod running;
 mod support;
+mod unharmed;
 
 use serde_json::json;
 use std::os::fd::AsRawFd;

@@ -210,7 +210,7 @@ impl Bench {
     }
 
     /// Processes that are in this bench's root or still run our command for it.
-    fn processes(&self) -> Vec<String> {
+    pub fn processes(&self) -> Vec<String> {
         let here = self.dir.path().to_str().unwrap().to_owned();
         let all = std::fs::read_dir("/proc")
             .unwrap()
