@@ -23,6 +23,8 @@ mod document;
 mod failure;
 mod handshake;
 mod hooks;
+#[cfg(test)]
+mod hostile;
 mod init;
 mod joined;
 mod launch;

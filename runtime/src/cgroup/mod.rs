@@ -380,6 +380,16 @@ pub(crate) fn open_of(pid: i32) -> Result<Option<OwnedFd>> {
     open(&mount.join(below)).map(Some)
 }
 
+/// What would be worked out of a configuration, without a cgroup.
+#[cfg(test)]
+pub(crate) fn consider(linux: &Linux) {
+    let _ = path_below(Path::new("/m"), linux.cgroups_path().as_deref(), "id");
+    if let Some(resources) = linux.resources() {
+        let _ = limits::writes(resources);
+        let _ = devices::program(resources.devices().as_deref().unwrap_or_default());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,3 +16,18 @@ mod sysctl;
 
 pub(crate) use enter::{Layout, bind_fd, enter};
 pub(crate) use prepare::{Prepared, prepare};
+
+/// What would be worked out of a configuration, without anything of the host.
+#[cfg(test)]
+pub(crate) fn consider(bundle: &crate::config::Bundle) {
+    let all = crate::namespaces::libc_flags::IPC | crate::namespaces::libc_flags::NETWORK;
+    for key in bundle.linux.sysctl().iter().flat_map(|map| map.keys()) {
+        let _ = sysctl::file(key, all);
+    }
+    for mount in &bundle.mounts {
+        let words = mount.options().iter().flatten().map(String::as_str);
+        let _ = options::Options::parse(words);
+        let kind = mount.typ().as_deref().unwrap_or_default();
+        let _ = prepare::check_destination(mount.destination(), kind);
+    }
+}

@@ -211,7 +211,7 @@ fn dev_mount(bundle: &Bundle, options: Options) -> Result<PreparedMount> {
 /// Nothing but procfs itself, and a few of its files that LXCFS stands in for, may be mounted
 /// at or below /proc: what is read and written there must be the kernel's. This is about the
 /// name; a link that leads there is met when the mount is put in place.
-fn check_destination(destination: &Path, kind: &str) -> Result<()> {
+pub(super) fn check_destination(destination: &Path, kind: &str) -> Result<()> {
     const STAND_INS: [&str; 8] = [
         "cpuinfo",
         "diskstats",

@@ -30,7 +30,7 @@ pub(super) fn apply(linux: &Linux, namespaces: i32) -> Result<()> {
 }
 
 /// The file of a sysctl that is the container's own to set.
-fn file(key: &str, namespaces: i32) -> Result<String> {
+pub(super) fn file(key: &str, namespaces: i32) -> Result<String> {
     let path = key.replace('.', "/");
     let ipc = path.starts_with("fs/mqueue/")
         || matches!(
