@@ -12,7 +12,7 @@ use oci_spec::runtime::Linux;
 use orlop_sys::mount::{
     Attributes, PRIVATE, SHARED, SLAVE, UNBINDABLE, attach, clone_tree, set_attributes,
 };
-use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC, StatxFlags, fstatfs, statx};
 use rustix::mount::{MountAttrFlags, UnmountFlags};
 use rustix::process::{fchdir, pivot_root};
 
@@ -121,6 +121,10 @@ fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<Option<OwnedFd>> {
     let is_tmpfs = matches!(&mount.source, Source::FileSystem { name, .. } if name == "tmpfs");
     let existed = is_tmpfs && locate(root, &mount.destination).is_ok();
     let target = make(root.as_fd(), &mount.destination, kind)?;
+    ensure!(
+        place(&target)? != place(root)?,
+        "leads to the root itself, where it would be covered; name a directory below"
+    );
     // What may be mounted below /proc by that name was checked; a link there goes round that.
     ensure!(
         mount.destination.starts_with("/proc") || fstatfs(&target)?.f_type != PROC_SUPER_MAGIC,
@@ -148,6 +152,13 @@ fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<Option<OwnedFd>> {
         // Done with above.
         Source::Remount => Ok(None),
     }
+}
+
+/// A file's mount and its number there.
+fn place(fd: &OwnedFd) -> rustix::io::Result<(u64, u64)> {
+    let asked = StatxFlags::INO | StatxFlags::MNT_ID;
+    let found = statx(fd, c"", AtFlags::EMPTY_PATH, asked)?;
+    Ok((found.stx_mnt_id, found.stx_ino))
 }
 
 /// What has to wait until everything is in place: read-only file systems and propagation. By

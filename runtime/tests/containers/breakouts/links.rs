@@ -82,3 +82,24 @@ fn proc_sys_and_dev_are_directories() {
     assert_eq!(tree(&victim), before);
     bench.assert_nothing_left();
 }
+
+/// A mount on the root itself would be under what the container has as its root: asked for, and
+/// not there. An image can have it so by a link.
+#[test]
+fn no_mount_goes_on_the_root() {
+    let Some(mut bench) = bench("onroot") else {
+        return;
+    };
+    symlink("/", bench.rootfs().join("data")).unwrap();
+    symlink("bin/../..", bench.rootfs().join("up")).unwrap();
+    let base = bench.config.clone();
+    for destination in ["/", "/data", "/up"] {
+        bench.config = base.clone();
+        let mounts = bench.config["mounts"].as_array_mut().unwrap();
+        mounts.push(json!({"destination": destination, "type": "tmpfs"}));
+        let (status, said) = bench.run();
+        let refused = status == 1 && said.contains("the root itself");
+        assert!(refused, "{destination}: {status} {said}");
+    }
+    bench.assert_nothing_left();
+}
