@@ -22,7 +22,8 @@ const ROUND: Duration = Duration::from_secs(2);
 /// Swaps the two names for as long as `during` takes.
 fn swapping(dir: &Path, pairs: &[(&str, &str)], during: impl FnOnce()) {
     let stop = AtomicBool::new(false);
-    let dir = rustix::fs::open(dir, OFlags::PATH, Mode::empty()).unwrap();
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(dir, flags, Mode::empty()).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
