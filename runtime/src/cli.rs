@@ -11,7 +11,7 @@ use orlop_sys::clone::Child;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::commands::create::{self, Terminal};
-use crate::commands::{delete, exec, kill, list, start};
+use crate::commands::{delete, exec, features, kill, list, spec, start};
 use crate::console::receive_fd;
 use crate::failure;
 use crate::relay;
@@ -150,6 +150,10 @@ enum Command {
     },
     /// Run one more process in a container
     Exec(ExecArgs),
+    /// Write a config.json to begin with
+    Spec(spec::Args),
+    /// Show what this runtime supports
+    Features,
     /// Print the default seccomp profile
     #[command(hide = true)]
     DefaultSeccomp,
@@ -230,6 +234,8 @@ fn dispatch(cli: &Cli) -> Result<u8> {
             list::list(root, matches!(format, ListFormat::Json)).map(|()| 0)
         }
         Command::Exec(args) => exec_process(root, args),
+        Command::Spec(args) => spec::spec(args).map(|()| 0),
+        Command::Features => features::features().map(|()| 0),
         Command::DefaultSeccomp => crate::commands::print(crate::DEFAULT_SECCOMP).map(|()| 0),
     }
 }

@@ -126,6 +126,12 @@ fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
     })
 }
 
+/// Whether a config.json with this content would be taken, for `features`.
+pub(crate) fn accepts(config: &serde_json::Value) -> bool {
+    document::spec(config.to_string().as_bytes())
+        .is_ok_and(|spec| check(PathBuf::new(), &spec).is_ok())
+}
+
 pub(crate) fn has_namespace(linux: &Linux, kind: LinuxNamespaceType) -> bool {
     linux
         .namespaces()

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use oci_spec::runtime::Linux;
+use oci_spec::runtime::{Linux, LinuxResources};
 use orlop_sys::bpf::Insn;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -339,6 +339,11 @@ fn remove_tree(path: &Path, depth: usize) -> rustix::io::Result<()> {
         }
     }
     rustix::fs::rmdir(path)
+}
+
+/// Whether limits like these can be carried out at all, for `features`.
+pub(crate) fn supports(resources: &LinuxResources) -> bool {
+    limits::writes(resources).is_ok()
 }
 
 /// Refuses a cgroup whose processes do not run: to wait for one of them would be for ever.

@@ -3,9 +3,11 @@
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod exec;
+pub(crate) mod features;
 pub(crate) mod kill;
 pub(crate) mod list;
 mod raise;
+pub(crate) mod spec;
 pub(crate) mod start;
 
 use std::fs::OpenOptions;

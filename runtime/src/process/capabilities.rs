@@ -33,6 +33,12 @@ impl Sets {
         }
     }
 
+    /// The bounding set as the kernel's bits.
+    #[cfg(test)]
+    pub(crate) fn bounding_mask(&self) -> u64 {
+        self.bounding.bits()
+    }
+
     /// Drops everything else from the bounding set; needs CAP_SETPCAP, so it comes first.
     pub(crate) fn limit_bounding(&self) -> Result<()> {
         for bit in 0..u64::BITS {

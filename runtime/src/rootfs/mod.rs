@@ -15,6 +15,7 @@ mod prepare;
 mod sysctl;
 
 pub(crate) use enter::{Layout, bind_fd, enter};
+pub(crate) use options::known as knows_mount_option;
 pub(crate) use prepare::{Prepared, prepare};
 
 /// What would be worked out of a configuration, without anything of the host.

@@ -69,6 +69,11 @@ fn propagation(word: &str) -> Option<(u64, bool)> {
     })
 }
 
+/// Whether the word means something here, and not to a file system.
+pub(crate) fn known(word: &str) -> bool {
+    Options::parse([word]).data.is_empty()
+}
+
 impl Options {
     /// Never fails: a word nobody knows is an option of the file system, which will say so.
     pub(crate) fn parse<'w>(words: impl IntoIterator<Item = &'w str>) -> Options {

@@ -7,6 +7,7 @@ mod bad_input;
 mod breakouts;
 mod calls;
 mod clocks;
+mod commands;
 mod devices;
 mod exec;
 mod hooks;
