@@ -1,9 +1,9 @@
 //! The command line, as runc has it.
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -11,14 +11,25 @@ use orlop_sys::clone::Child;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::commands::create::{self, Terminal};
-use crate::commands::{delete, exec, features, kill, list, spec, start};
+use crate::commands::spec::{self, OCI_VERSION};
+use crate::commands::{delete, exec, features, kill, list, start};
 use crate::console::receive_fd;
 use crate::failure;
+use crate::log;
 use crate::relay;
 use crate::selfexe;
 
+/// Three lines that podman and containerd take apart, after the program's name.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let commit = option_env!("ORLOP_COMMIT").unwrap_or("unknown");
+    format!(
+        "version {}\ncommit: {commit}\nspec: {OCI_VERSION}",
+        env!("CARGO_PKG_VERSION")
+    )
+});
+
 #[derive(Debug, Parser)]
-#[command(name = "orlop-runtime", version, about = "Runs OCI containers")]
+#[command(name = "orlop-runtime", version = VERSION.as_str(), about = "Runs OCI containers")]
 struct Cli {
     /// Where the state of containers is kept
     #[arg(
@@ -32,19 +43,13 @@ struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Form of the lines in --log
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
+    #[arg(long, global = true, value_enum, default_value_t = log::Format::Text)]
+    log_format: log::Format,
     /// Accepted for compatibility
     #[arg(long, global = true, hide = true)]
     debug: bool,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -165,7 +170,14 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     selfexe::protect_early();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => {
+            // With both places closed there is nobody to tell.
+            let _ = told.print();
+            return ExitCode::from(if told.use_stderr() { failure::OTHER } else { 0 });
+        }
+    };
     match dispatch(&cli) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
@@ -173,7 +185,7 @@ pub fn run() -> ExitCode {
             // With both places closed there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "orlop-runtime: {line}");
             if let Some(path) = &cli.log {
-                let _ = log(path, cli.log_format, &line);
+                let _ = log::append(path, cli.log_format, &line);
             }
             ExitCode::from(failure_status(&cli.command, &error))
         }
@@ -191,19 +203,6 @@ fn failure_status(command: &Command, error: &anyhow::Error) -> u8 {
     } else {
         failure::OTHER
     }
-}
-
-fn log(path: &PathBuf, format: LogFormat, line: &str) -> Result<()> {
-    let text = match format {
-        LogFormat::Text => format!("level=error msg={line:?}\n"),
-        LogFormat::Json => format!("{}\n", serde_json::json!({ "level": "error", "msg": line })),
-    };
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)?;
-    Ok(file.write_all(text.as_bytes())?)
 }
 
 /// Descriptors of the caller's that nobody asked for stay open as long as the call: a lock is

@@ -28,6 +28,7 @@ mod hostile;
 mod init;
 mod joined;
 mod launch;
+mod log;
 mod lsm;
 mod namespaces;
 mod process;

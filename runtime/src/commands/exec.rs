@@ -51,7 +51,7 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
         Status::Created | Status::Creating => {
             bail!("container {} is not started yet", request.id)
         }
-        Status::Stopped => bail!("container {} is not running", request.id),
+        Status::Stopped => bail!("container not running: {} has stopped", request.id),
     }
     let bundle = Bundle::load(&record.bundle)?;
     let linux = &bundle.linux;
@@ -153,7 +153,7 @@ fn launch(
     request: &Request,
 ) -> Result<Child> {
     let target = container_process(record)?
-        .with_context(|| format!("container {} is not running", record.id))?;
+        .with_context(|| format!("container not running: {} has stopped", record.id))?;
     let cgroup = cgroup::open_of(record.pid)?;
     cgroup.as_ref().map_or(Ok(()), cgroup::check_thawed)?;
     let all = Namespaces::open(&bundle.linux)?.all;

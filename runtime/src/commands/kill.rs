@@ -49,10 +49,10 @@ pub(crate) fn kill(root: &Path, id: &str, signal: &str, all: bool) -> Result<()>
         return kill_all(&record, signal);
     }
     let Some(pidfd) = process(&record)? else {
-        bail!("container {id} is not running")
+        bail!("container not running: {id} has stopped")
     };
     orlop_sys::signal::send(pidfd, signal).map_err(|errno| match errno {
-        rustix::io::Errno::SRCH => anyhow::anyhow!("container {id} is not running"),
+        rustix::io::Errno::SRCH => anyhow::anyhow!("container not running: {id} has stopped"),
         errno => anyhow::Error::from(errno).context(format!("signal container {id}")),
     })
 }
@@ -60,7 +60,8 @@ pub(crate) fn kill(root: &Path, id: &str, signal: &str, all: bool) -> Result<()>
 fn kill_all(record: &Record, signal: i32) -> Result<()> {
     let Some(path) = &record.cgroup else {
         let process = process(record)?;
-        let pidfd = process.with_context(|| format!("container {} is not running", record.id))?;
+        let pidfd =
+            process.with_context(|| format!("container not running: {} has stopped", record.id))?;
         return Ok(orlop_sys::signal::send(pidfd, signal)?);
     };
     if signal == SIGKILL {

@@ -95,12 +95,12 @@ impl Executable {
         let name = &self.name;
         let text = if name.contains('/') {
             format!(
-                "exec {name:?}: no such file in the container; the command's first word must name one"
+                "exec {name:?}: no such file or directory in the container; the command's first word must name one"
             )
         } else {
             let search = &self.search;
             format!(
-                "exec {name:?}: not found in the container's PATH ({search}); \
+                "exec {name:?}: executable file not found in the container's PATH ({search}); \
                  the command's first word must name a program there"
             )
         };
@@ -130,7 +130,7 @@ fn runnable(path: &Path) -> rustix::io::Result<()> {
 fn explain(path: &Path, errno: Errno) -> anyhow::Error {
     let path = path.display();
     let why = match errno {
-        Errno::ISDIR => "is not a regular file".to_owned(),
+        Errno::ISDIR => "permission denied: is not a regular file".to_owned(),
         Errno::ACCESS => "permission denied: the file or its script interpreter lacks the \
              execute bit, a directory on the way cannot be searched by the process's user, or \
              the file system is mounted noexec"

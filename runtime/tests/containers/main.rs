@@ -247,7 +247,11 @@ fn a_command_that_does_not_execute_has_a_status() {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
     }
     let cases = [
-        ("/no/such/command", 127, "no such file in the container"),
+        (
+            "/no/such/command",
+            127,
+            "no such file or directory in the container",
+        ),
         ("nope", 127, "not found in the container's PATH"),
         ("/etc", 126, "not a regular file"),
         ("/bin/plain", 126, "execute bit"),
@@ -302,7 +306,7 @@ fn a_failed_create_leaves_nothing() {
         (
             "/process/args",
             json!(["/no/such"]),
-            "no such file in the container",
+            "no such file or directory in the container",
         ),
         ("/process/args", json!(["sh\u{0}"]), "NUL"),
         ("/process/cwd", json!("/proc/no"), "no such directory"),
