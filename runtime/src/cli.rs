@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::commands::create::{self, Terminal};
 use crate::commands::spec::{self, OCI_VERSION};
-use crate::commands::{delete, exec, features, kill, list, start};
+use crate::commands::{delete, exec, features, kill, list, pause, start};
 use crate::console::receive_fd;
 use crate::failure;
 use crate::log;
@@ -104,6 +104,9 @@ struct ExecArgs {
     /// NAME=VALUE, may be repeated
     #[arg(long, short)]
     env: Vec<String>,
+    /// In a paused container too: wait until it is resumed
+    #[arg(long)]
+    ignore_paused: bool,
     /// Descriptors from 3 on that the process gets
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1024))]
     preserve_fds: i32,
@@ -155,6 +158,10 @@ enum Command {
     },
     /// Run one more process in a container
     Exec(ExecArgs),
+    /// Stop all processes of a container for a while
+    Pause { id: String },
+    /// Let them run again
+    Resume { id: String },
     /// Write a config.json to begin with
     Spec(spec::Args),
     /// Show what this runtime supports
@@ -233,6 +240,8 @@ fn dispatch(cli: &Cli) -> Result<u8> {
             list::list(root, matches!(format, ListFormat::Json)).map(|()| 0)
         }
         Command::Exec(args) => exec_process(root, args),
+        Command::Pause { id } => pause::pause(root, id).map(|()| 0),
+        Command::Resume { id } => pause::resume(root, id).map(|()| 0),
         Command::Spec(args) => spec::spec(args).map(|()| 0),
         Command::Features => features::features().map(|()| 0),
         Command::DefaultSeccomp => crate::commands::print(crate::DEFAULT_SECCOMP).map(|()| 0),
@@ -296,6 +305,7 @@ fn exec_process(root: &std::path::Path, args: &ExecArgs) -> Result<u8> {
         pid_file: args.pid_file.clone(),
         preserve_fds: args.preserve_fds,
         detach: args.detach,
+        ignore_paused: args.ignore_paused,
     };
     let relays = !args.detach && args.console_socket.is_none();
     let (terminal, master) = terminal(relays, args.console_socket.clone())?;

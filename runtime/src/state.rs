@@ -25,6 +25,7 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup;
 use crate::handshake::Channel;
 
 /// Written before `state.json`, and only if there are hooks to run later.
@@ -37,6 +38,8 @@ pub(crate) enum Status {
     Creating,
     Created,
     Running,
+    /// Beyond the spec, as other runtimes have it: its cgroup is frozen.
+    Paused,
     Stopped,
 }
 
@@ -253,6 +256,9 @@ impl Dir {
     pub(crate) fn status(&self, record: &Record) -> Result<Status> {
         if process(record)?.is_none() {
             return Ok(Status::Stopped);
+        }
+        if record.cgroup.as_deref().is_some_and(cgroup::is_frozen) {
+            return Ok(Status::Paused);
         }
         Ok(if self.is_listening()? {
             Status::Created

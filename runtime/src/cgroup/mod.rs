@@ -1,7 +1,10 @@
 //! The container's cgroup: version 2 only, made by us, removed by us.
 
 mod devices;
+mod freeze;
 mod limits;
+mod processes;
+mod watched;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,7 +16,10 @@ use orlop_sys::bpf::Insn;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+pub(crate) use freeze::{freeze, is_frozen, thaw};
 use limits::Write;
+pub(crate) use processes::processes;
+use watched::Watched;
 
 const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 
@@ -311,19 +317,12 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 
 /// Waits for a line of cgroup.events to change, a twentieth of a second at most.
 fn wait_for_change(path: &Path) {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    if let Ok(events) = rustix::fs::open(path.join("cgroup.events"), flags, Mode::empty()) {
-        let mut fds = [rustix::event::PollFd::new(
-            &events,
-            rustix::event::PollFlags::PRI,
-        )];
-        let timeout = rustix::event::Timespec {
-            tv_sec: 0,
-            tv_nsec: 50_000_000,
-        };
-        // A failure only means that we look again sooner.
-        let _ = rustix::event::poll(&mut fds, Some(&timeout));
-    }
+    // A failure only means that we look again sooner.
+    let _ = Watched::open(path, "cgroup.events").and_then(|events| {
+        // Before it is read it counts as changed.
+        let populated = events.value("populated")? == Some(1);
+        events.wait(Duration::from_millis(if populated { 50 } else { 1 }))
+    });
 }
 
 /// Deepest first; a container cannot make them deeper than the kernel's limits allow, and

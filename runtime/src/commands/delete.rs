@@ -41,7 +41,10 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     match dir.status(&record)? {
         Status::Stopped => {}
         Status::Created => end(&record)?,
-        Status::Running | Status::Creating if force => end(&record)?,
+        Status::Running | Status::Paused | Status::Creating if force => end(&record)?,
+        Status::Paused => {
+            bail!("container {id} is paused; resume and stop it, or delete it with --force")
+        }
         Status::Running | Status::Creating => {
             bail!("container {id} is running; stop it first, or delete it with --force")
         }

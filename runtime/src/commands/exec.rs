@@ -40,6 +40,8 @@ pub(crate) struct Request {
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) preserve_fds: i32,
     pub(crate) detach: bool,
+    /// Start in a paused container too: the process then waits until it is resumed.
+    pub(crate) ignore_paused: bool,
 }
 
 /// Starts the process; when this returns, it has executed its program.
@@ -48,6 +50,12 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     let record = dir.created_record()?;
     match dir.status(&record)? {
         Status::Running => {}
+        Status::Paused if request.ignore_paused => {}
+        Status::Paused => bail!(
+            "container {} is frozen; resume it first, or have the process wait for that with \
+             --ignore-paused",
+            request.id
+        ),
         Status::Created | Status::Creating => {
             bail!("container {} is not started yet", request.id)
         }
@@ -155,7 +163,9 @@ fn launch(
     let target = container_process(record)?
         .with_context(|| format!("container not running: {} has stopped", record.id))?;
     let cgroup = cgroup::open_of(record.pid)?;
-    cgroup.as_ref().map_or(Ok(()), cgroup::check_thawed)?;
+    if !request.ignore_paused {
+        cgroup.as_ref().map_or(Ok(()), cgroup::check_thawed)?;
+    }
     let all = Namespaces::open(&bundle.linux)?.all;
     if all & libc_flags::PID != 0 {
         // Only our children move there.

@@ -67,10 +67,9 @@ fn kill_all(record: &Record, signal: i32) -> Result<()> {
     if signal == SIGKILL {
         return cgroup::kill(path);
     }
-    let procs = std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-    for pid in procs
-        .lines()
-        .filter_map(|line| Pid::from_raw(line.parse().ok()?))
+    for pid in cgroup::processes(path)?
+        .into_iter()
+        .filter_map(Pid::from_raw)
     {
         // One that ended meanwhile needs no signal.
         if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {

@@ -6,6 +6,7 @@ pub(crate) mod exec;
 pub(crate) mod features;
 pub(crate) mod kill;
 pub(crate) mod list;
+pub(crate) mod pause;
 mod raise;
 pub(crate) mod spec;
 pub(crate) mod start;

@@ -214,13 +214,13 @@ fn no_call_waits_for_a_frozen_container() {
     freeze("1");
     // More than the process's queue of connections has room for.
     for _ in 0..20 {
-        assert_eq!(bench.status(&id), "created");
+        assert_eq!(bench.status(&id), "paused");
     }
     refused(&["start", &id]);
     freeze("0");
     bench.quiet(&["start", &id]);
     freeze("1");
-    assert_eq!(bench.status(&id), "running");
+    assert_eq!(bench.status(&id), "paused");
     refused(&["exec", &id, "true"]);
     freeze("0");
     bench.quiet(&["exec", &id, "true"]);

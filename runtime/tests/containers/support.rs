@@ -244,3 +244,9 @@ pub fn text(output: &Output) -> (i32, String) {
         String::from_utf8_lossy(&both).into_owned(),
     )
 }
+
+/// The call fails with one status, and says why.
+pub fn refused(bench: &Bench, args: &[&str], expected: &str) {
+    let (status, said) = text(&bench.call(args));
+    assert!(status == 1 && said.contains(expected), "{args:?}: {said}");
+}

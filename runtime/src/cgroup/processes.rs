@@ -1,0 +1,34 @@
+//! Who lives in a cgroup.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+
+use super::describe;
+
+/// The ids of all processes in the cgroup and below it, in order; none if it is gone.
+pub(crate) fn processes(path: &Path) -> Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    list_processes(path, 0, &mut pids).with_context(|| format!("list {}", describe(path)))?;
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+fn list_processes(path: &Path, depth: usize, pids: &mut Vec<i32>) -> std::io::Result<()> {
+    match std::fs::read_to_string(path.join("cgroup.procs")) {
+        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+        Err(error) => match Errno::from_io_error(&error) {
+            // Just gone; or a threaded cgroup, whose processes are listed above it.
+            Some(Errno::NOENT | Errno::NODEV) => return Ok(()),
+            Some(Errno::OPNOTSUPP) => {}
+            _ => return Err(error),
+        },
+    }
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        if depth < 64 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            list_processes(&entry.path(), depth + 1, pids)?;
+        }
+    }
+    Ok(())
+}
