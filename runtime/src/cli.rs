@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::commands::create::{self, Terminal};
 use crate::commands::spec::{self, OCI_VERSION};
-use crate::commands::{delete, exec, features, kill, list, pause, start};
+use crate::commands::{delete, exec, features, kill, list, pause, ps, start};
 use crate::console::receive_fd;
 use crate::failure;
 use crate::log;
@@ -52,8 +52,9 @@ struct Cli {
     command: Command,
 }
 
+/// As `list` and `ps` have it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum ListFormat {
+pub(crate) enum ListFormat {
     Table,
     Json,
 }
@@ -162,6 +163,8 @@ enum Command {
     Pause { id: String },
     /// Let them run again
     Resume { id: String },
+    /// List a container's processes
+    Ps(ps::Args),
     /// Write a config.json to begin with
     Spec(spec::Args),
     /// Show what this runtime supports
@@ -242,6 +245,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Exec(args) => exec_process(root, args),
         Command::Pause { id } => pause::pause(root, id).map(|()| 0),
         Command::Resume { id } => pause::resume(root, id).map(|()| 0),
+        Command::Ps(args) => ps::ps(root, args).map(|()| 0),
         Command::Spec(args) => spec::spec(args).map(|()| 0),
         Command::Features => features::features().map(|()| 0),
         Command::DefaultSeccomp => crate::commands::print(crate::DEFAULT_SECCOMP).map(|()| 0),

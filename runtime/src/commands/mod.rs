@@ -7,6 +7,7 @@ pub(crate) mod features;
 pub(crate) mod kill;
 pub(crate) mod list;
 pub(crate) mod pause;
+pub(crate) mod ps;
 mod raise;
 pub(crate) mod spec;
 pub(crate) mod start;

@@ -32,7 +32,7 @@ pub(crate) fn resume(root: &Path, id: &str) -> Result<()> {
 }
 
 /// The container's cgroup, for what works on all of its processes.
-fn own_cgroup(record: &Record) -> Result<&PathBuf> {
+pub(super) fn own_cgroup(record: &Record) -> Result<&PathBuf> {
     record.cgroup.as_ref().with_context(|| {
         format!(
             "container {} has no cgroup of its own (this machine has no cgroup v2, or it was \

@@ -1,8 +1,53 @@
 //! The commands around a container's life.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
-use crate::support::{bench, text};
+use crate::support::{bench, refused, skipped, started, text};
+
+#[test]
+fn ps_shows_the_containers_processes() {
+    let Some(mut bench) = bench("ps") else {
+        return;
+    };
+    let id = bench.id("ps");
+    if bench.cgroup(&id).is_none() {
+        return skipped("this machine has no cgroup v2");
+    }
+    started(&mut bench, &id);
+    bench.quiet(&["exec", "--detach", "--pid-file", "pid", &id, "sleep", "996"]);
+    let pid: u64 = std::fs::read_to_string(bench.path("bundle/pid"))
+        .unwrap()
+        .parse()
+        .unwrap();
+    let mut pids = [bench.pid(&id), pid];
+    pids.sort_unstable();
+    let json: Value =
+        serde_json::from_slice(&bench.call(&["ps", "-f", "json", &id]).stdout).unwrap();
+    assert_eq!(json, json!(pids));
+    let (status, table) = text(&bench.call(&["ps", &id]));
+    assert_eq!(status, 0);
+    assert!(table.lines().next().unwrap().contains("PID"), "{table}");
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(
+        table.contains("sleep 996") && table.contains(&pid.to_string()),
+        "{table}"
+    );
+    let host = Command::new("ps").arg("-e").output().is_ok();
+    let (status, table) = text(&bench.call(&["ps", &id, "-o", "pid,args", "-e"]));
+    if host {
+        assert_eq!((status, table.lines().count()), (0, 3), "{table}");
+        refused(&bench, &["ps", &id, "-o", "args"], "no column PID");
+    } else {
+        assert!(status == 1 && table.contains("host's ps"), "{table}");
+    }
+    bench.quiet(&["kill", &id, "KILL"]);
+    bench.wait_for(&id, "stopped");
+    refused(&bench, &["ps", &id], "container not running");
+    bench.quiet(&["delete", &id]);
+    bench.assert_nothing_left();
+}
 
 #[test]
 fn a_written_spec_runs() {

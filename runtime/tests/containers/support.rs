@@ -245,6 +245,13 @@ pub fn text(output: &Output) -> (i32, String) {
     )
 }
 
+/// A container that sleeps.
+pub fn started(bench: &mut Bench, id: &str) {
+    bench.args(&["sleep", "1000"]);
+    bench.quiet(&["create", id]);
+    bench.quiet(&["start", id]);
+}
+
 /// The call fails with one status, and says why.
 pub fn refused(bench: &Bench, args: &[&str], expected: &str) {
     let (status, said) = text(&bench.call(args));
