@@ -4,6 +4,7 @@ mod devices;
 mod freeze;
 mod limits;
 mod processes;
+mod stats;
 mod watched;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,7 +20,8 @@ use rustix::io::Errno;
 pub(crate) use freeze::{freeze, is_frozen, thaw};
 use limits::Write;
 pub(crate) use processes::processes;
-use watched::Watched;
+pub(crate) use stats::stats;
+pub(crate) use watched::{Watched, timespec};
 
 const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 

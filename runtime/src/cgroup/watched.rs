@@ -41,7 +41,7 @@ impl AsFd for Watched {
 }
 
 /// As poll takes it.
-fn timespec(duration: Duration) -> Timespec {
+pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: duration.subsec_nanos().into(),
@@ -49,7 +49,7 @@ fn timespec(duration: Duration) -> Timespec {
 }
 
 /// The number of a `key number` line.
-fn flat(text: &str, key: &str) -> Option<u64> {
+pub(super) fn flat(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once(' ')?;
         (name == key).then(|| value.trim().parse().ok()).flatten()

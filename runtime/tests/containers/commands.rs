@@ -1,6 +1,8 @@
 //! The commands around a container's life.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -45,6 +47,69 @@ fn ps_shows_the_containers_processes() {
     bench.quiet(&["kill", &id, "KILL"]);
     bench.wait_for(&id, "stopped");
     refused(&bench, &["ps", &id], "container not running");
+    bench.quiet(&["delete", &id]);
+    bench.assert_nothing_left();
+}
+
+/// Whether it ends well, by itself.
+fn ends(child: &mut Child) -> bool {
+    for _ in 0..1000 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.success();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    false
+}
+
+#[test]
+fn events_tell_what_is_used() {
+    let Some(mut bench) = bench("events") else {
+        return;
+    };
+    let id = bench.id("events");
+    if bench.cgroup(&id).is_none() {
+        return skipped("this machine has no cgroup v2");
+    }
+    started(&mut bench, &id);
+    let stats: Value =
+        serde_json::from_slice(&bench.call(&["events", "--stats", &id]).stdout).unwrap();
+    assert_eq!(
+        (&stats["type"], &stats["id"]),
+        (&json!("stats"), &json!(id))
+    );
+    assert!(
+        stats["data"]["cpu"]["usage"]["total"].as_u64().unwrap() > 0,
+        "{stats}"
+    );
+    refused(&bench, &["events", "--interval", "0s", &id], "no time");
+    let events = |interval: &str| {
+        let mut command = bench.command(&["events", "--interval", interval, &id]);
+        command.stdout(Stdio::piped()).spawn().unwrap()
+    };
+    // Nobody reads: it leaves, long before there would be something to write.
+    let mut unread = events("1h");
+    drop(unread.stdout.take());
+    assert!(ends(&mut unread));
+    let mut read = events("300ms");
+    let mut lines = BufReader::new(read.stdout.take().unwrap()).lines();
+    for _ in 0..3 {
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!(event["type"], "stats");
+    }
+    let mut last = events("1h");
+    // poll or ppoll: it has seen that the container runs.
+    let call = || std::fs::read_to_string(format!("/proc/{}/syscall", last.id())).unwrap();
+    let began = Instant::now();
+    while !(call().starts_with("7 ") || call().starts_with("271 ")) {
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", call());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bench.quiet(&["kill", &id, "KILL"]);
+    assert!(ends(&mut read) && ends(&mut last));
+    refused(&bench, &["events", "--stats", &id], "container not running");
     bench.quiet(&["delete", &id]);
     bench.assert_nothing_left();
 }
