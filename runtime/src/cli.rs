@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::commands::create::{self, Terminal};
 use crate::commands::spec::{self, OCI_VERSION};
-use crate::commands::{delete, events, exec, features, kill, list, pause, ps, start};
+use crate::commands::{delete, events, exec, features, kill, list, pause, ps, start, update};
 use crate::console::receive_fd;
 use crate::failure;
 use crate::log;
@@ -165,6 +165,8 @@ enum Command {
     Resume { id: String },
     /// List a container's processes
     Ps(ps::Args),
+    /// Change a container's limits
+    Update(update::Args),
     /// Show what a container uses, and when it runs out of memory
     Events(events::Args),
     /// Write a config.json to begin with
@@ -248,6 +250,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Pause { id } => pause::pause(root, id).map(|()| 0),
         Command::Resume { id } => pause::resume(root, id).map(|()| 0),
         Command::Ps(args) => ps::ps(root, args).map(|()| 0),
+        Command::Update(args) => update::update(root, args).map(|()| 0),
         Command::Events(args) => events::events(root, args).map(|()| 0),
         Command::Spec(args) => spec::spec(args).map(|()| 0),
         Command::Features => features::features().map(|()| 0),

@@ -4,7 +4,9 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::{Hooks, Linux, LinuxNamespaceType, Mount, Process, Root, Spec};
+use oci_spec::runtime::{
+    Hooks, Linux, LinuxNamespaceType, LinuxResources, Mount, Process, Root, Spec,
+};
 
 use crate::clocks;
 use crate::document;
@@ -56,10 +58,21 @@ pub(crate) fn load_process(path: &Path) -> Result<Process> {
     Ok(process)
 }
 
+/// Reads the resources of `update` from `source`, which errors call `path`.
+pub(crate) fn read_resources(path: &Path, source: impl Read) -> Result<LinuxResources> {
+    let text = read_at_most(path, source)?;
+    serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))
+}
+
 fn read_bounded(path: &Path) -> Result<Vec<u8>> {
     let file = std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+    read_at_most(path, file)
+}
+
+fn read_at_most(path: &Path, source: impl Read) -> Result<Vec<u8>> {
     let mut text = Vec::new();
-    file.take(MAX_BYTES + 1)
+    source
+        .take(MAX_BYTES + 1)
         .read_to_end(&mut text)
         .with_context(|| format!("read {}", path.display()))?;
     ensure!(

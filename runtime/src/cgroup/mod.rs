@@ -5,6 +5,7 @@ mod freeze;
 mod limits;
 mod processes;
 mod stats;
+mod update;
 mod watched;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +22,7 @@ pub(crate) use freeze::{freeze, is_frozen, thaw};
 use limits::Write;
 pub(crate) use processes::processes;
 pub(crate) use stats::stats;
+pub(crate) use update::update;
 pub(crate) use watched::{Watched, timespec};
 
 const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
@@ -200,6 +202,19 @@ fn enable_controllers(mount: &Path, path: &Path, writes: &[Write]) -> Result<()>
 }
 
 impl Cgroup {
+    /// The cgroup of a container that has one already; it stays.
+    fn of(path: &Path) -> Result<Cgroup> {
+        Ok(Cgroup {
+            made: Made {
+                path: path.to_owned(),
+                from: path.to_owned(),
+                keep: true,
+            },
+            fd: open(path)?,
+            devices: None,
+        })
+    }
+
     /// The path below the mount point, as `state.json` records it.
     pub(crate) fn path(&self) -> &Path {
         &self.made.path

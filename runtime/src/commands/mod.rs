@@ -12,6 +12,7 @@ pub(crate) mod ps;
 mod raise;
 pub(crate) mod spec;
 pub(crate) mod start;
+pub(crate) mod update;
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -21,6 +21,7 @@ mod roots;
 mod running;
 mod support;
 mod unharmed;
+mod updates;
 
 use serde_json::json;
 use std::os::fd::AsRawFd;
