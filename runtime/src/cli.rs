@@ -105,6 +105,24 @@ struct ExecArgs {
     /// NAME=VALUE, may be repeated
     #[arg(long, short)]
     env: Vec<String>,
+    /// One more capability, may be repeated
+    #[arg(long, short, value_name = "CAP")]
+    cap: Vec<String>,
+    /// One more group, may be repeated
+    #[arg(long, short = 'g', value_name = "GID", value_delimiter = ',')]
+    additional_gids: Vec<u32>,
+    /// Never gain privileges by executing a file
+    #[arg(long)]
+    no_new_privs: bool,
+    /// AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
+    apparmor: Option<String>,
+    /// SELinux label
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
+    /// A cgroup in the container's
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
     /// In a paused container too: wait until it is resumed
     #[arg(long)]
     ignore_paused: bool,
@@ -316,6 +334,12 @@ fn exec_process(root: &std::path::Path, args: &ExecArgs) -> Result<u8> {
         preserve_fds: args.preserve_fds,
         detach: args.detach,
         ignore_paused: args.ignore_paused,
+        capabilities: args.cap.clone(),
+        additional_gids: args.additional_gids.clone(),
+        no_new_privileges: args.no_new_privs,
+        apparmor: args.apparmor.clone(),
+        label: args.process_label.clone(),
+        cgroup: args.cgroup.clone(),
     };
     let relays = !args.detach && args.console_socket.is_none();
     let (terminal, master) = terminal(relays, args.console_socket.clone())?;

@@ -163,7 +163,7 @@ fn has_new_namespace(linux: &Linux, kind: LinuxNamespaceType) -> bool {
         .any(|namespace| namespace.typ() == kind && !namespace.path().as_ref().is_some_and(joined))
 }
 
-fn check_process(process: &Process) -> Result<()> {
+pub(crate) fn check_process(process: &Process) -> Result<()> {
     let args = process.args().as_deref().unwrap_or_default();
     ensure!(
         args.first().is_some_and(|arg| !arg.is_empty()),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::{Linux, LinuxResources};
 use orlop_sys::bpf::Insn;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 pub(crate) use freeze::{freeze, is_frozen, thaw};
@@ -386,6 +386,20 @@ pub(crate) fn check_thawed(cgroup: impl AsFd) -> Result<()> {
 fn open(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).with_context(|| describe(path))
+}
+
+/// A cgroup that exists in the container's, for `exec --cgroup`.
+pub(crate) fn open_below(path: &Path, below: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let relative = below.strip_prefix("/").unwrap_or(below);
+    let name = if relative == Path::new("") {
+        Path::new(".")
+    } else {
+        relative
+    };
+    rustix::fs::openat2(open(path)?, name, flags, Mode::empty(), resolve)
+        .with_context(|| format!("no {} in {}", below.display(), describe(path)))
 }
 
 /// The cgroup that a process is in now, for `exec` and `start`.

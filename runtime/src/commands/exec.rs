@@ -12,9 +12,11 @@ use rustix::process::{
 };
 
 use super::create::Terminal;
+use super::pause::own_cgroup;
+use super::privileges::privileges;
 use super::write_pid_file;
 use crate::cgroup;
-use crate::config::{Bundle, load_process};
+use crate::config::{Bundle, check_process, load_process};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
@@ -42,6 +44,14 @@ pub(crate) struct Request {
     pub(crate) detach: bool,
     /// Start in a paused container too: the process then waits until it is resumed.
     pub(crate) ignore_paused: bool,
+    /// Capabilities beside those of the container's process.
+    pub(crate) capabilities: Vec<String>,
+    pub(crate) additional_gids: Vec<u32>,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) apparmor: Option<String>,
+    pub(crate) label: Option<String>,
+    /// A cgroup in the container's, instead of the one its process is in.
+    pub(crate) cgroup: Option<PathBuf>,
 }
 
 /// Starts the process; when this returns, it has executed its program.
@@ -77,6 +87,7 @@ fn wanted(bundle: &Bundle, request: &Request) -> Result<Process> {
             request.args.is_empty(),
             "a command beside --process: which of the two?"
         );
+        request.ensure_process_alone()?;
         return load_process(path);
     }
     ensure!(!request.args.is_empty(), "no command is given");
@@ -114,6 +125,8 @@ fn wanted(bundle: &Bundle, request: &Request) -> Result<Process> {
         env.push(entry.clone());
     }
     process.set_env(Some(env));
+    privileges(&mut process, request)?;
+    check_process(&process)?;
     Ok(process)
 }
 
@@ -162,7 +175,10 @@ fn launch(
 ) -> Result<Child> {
     let target = container_process(record)?
         .with_context(|| format!("container not running: {} has stopped", record.id))?;
-    let cgroup = cgroup::open_of(record.pid)?;
+    let cgroup = match &request.cgroup {
+        Some(below) => Some(cgroup::open_below(own_cgroup(record)?, below).context("--cgroup")?),
+        None => cgroup::open_of(record.pid)?,
+    };
     if !request.ignore_paused {
         cgroup.as_ref().map_or(Ok(()), cgroup::check_thawed)?;
     }

@@ -8,6 +8,7 @@ pub(crate) mod features;
 pub(crate) mod kill;
 pub(crate) mod list;
 pub(crate) mod pause;
+mod privileges;
 pub(crate) mod ps;
 mod raise;
 pub(crate) mod spec;

@@ -51,6 +51,45 @@ fn ps_shows_the_containers_processes() {
     bench.assert_nothing_left();
 }
 
+#[test]
+fn kill_all_reaches_every_cgroup() {
+    let Some(mut bench) = bench("killall") else {
+        return;
+    };
+    let id = bench.id("killall");
+    let Some(cgroup) = bench.cgroup(&id) else {
+        return skipped("this machine has no cgroup v2");
+    };
+    started(&mut bench, &id);
+    std::fs::create_dir(cgroup.join("sub")).unwrap();
+    for (path, expected) in [
+        ("../..", "--cgroup"),
+        ("nope", "--cgroup"),
+        ("/sys/fs/cgroup", "--cgroup"),
+    ] {
+        refused(&bench, &["exec", "--cgroup", path, &id, "true"], expected);
+    }
+    let (_, said) =
+        text(&bench.call(&["exec", "--cgroup", "/sub", &id, "cat", "/proc/self/cgroup"]));
+    assert!(said.contains("0::/sub\n"), "{said}");
+    let (_, said) = text(&bench.call(&["exec", "--cgroup", "/", &id, "cat", "/proc/self/cgroup"]));
+    assert!(said.contains("0::/\n"), "{said}");
+    bench.quiet(&["exec", "--cgroup", "sub", "-d", &id, "sleep", "995"]);
+    let inside = || std::fs::read_to_string(cgroup.join("sub/cgroup.procs")).unwrap();
+    assert!(!inside().is_empty());
+    bench.quiet(&["kill", "--all", &id, "TERM"]);
+    let began = Instant::now();
+    while !inside().is_empty() {
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "it got no signal"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bench.quiet(&["delete", &id, "--force"]);
+    bench.assert_nothing_left();
+}
+
 /// Whether it ends well, by itself.
 fn ends(child: &mut Child) -> bool {
     for _ in 0..1000 {

@@ -16,6 +16,7 @@ mod leftovers;
 mod machines;
 mod mounts;
 mod notify;
+mod options;
 mod paused;
 mod roots;
 mod running;
