@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use orlop_sys::clone::Child;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use crate::cgroup::Manager;
 use crate::commands::create::{self, Terminal};
 use crate::commands::spec::{self, OCI_VERSION};
 use crate::commands::{delete, events, exec, features, kill, list, pause, ps, start, update};
@@ -45,6 +46,15 @@ struct Cli {
     /// Form of the lines in --log
     #[arg(long, global = true, value_enum, default_value_t = log::Format::Text)]
     log_format: log::Format,
+    /// The cgroups are systemd's, if that runs the host
+    #[arg(long, global = true, conflicts_with = "cgroup_manager")]
+    systemd_cgroup: bool,
+    /// Who makes the cgroups
+    #[arg(long, global = true, value_enum, default_value_t = Manager::Cgroupfs)]
+    cgroup_manager: Manager,
+    /// Accepted for compatibility: what a user may do is asked of the kernel
+    #[arg(long, hide = true, value_name = "BOOL", value_parser = ["true", "false", "auto"])]
+    rootless: Option<String>,
     /// Accepted for compatibility
     #[arg(long, global = true, hide = true)]
     debug: bool,
@@ -73,6 +83,14 @@ struct CreateArgs {
     /// Descriptors from 3 on that the process gets
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1024))]
     preserve_fds: i32,
+    /// Read this instead of the bundle's config.json
+    #[arg(long, short = 'f', value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Stay in the caller's session keyring
+    #[arg(long)]
+    no_new_keyring: bool,
+    #[arg(long, hide = true)]
+    no_pivot: bool,
     id: String,
 }
 
@@ -151,6 +169,12 @@ enum Command {
         /// Do not wait, do not delete
         #[arg(long, short)]
         detach: bool,
+        /// Do not delete it in the end
+        #[arg(long)]
+        keep: bool,
+        /// As it is in any case
+        #[arg(long, hide = true)]
+        no_subreaper: bool,
     },
     /// Show a container's state as JSON
     State { id: String },
@@ -174,6 +198,9 @@ enum Command {
     List {
         #[arg(long, short, value_enum, default_value_t = ListFormat::Table)]
         format: ListFormat,
+        /// Only the ids
+        #[arg(long, short)]
+        quiet: bool,
     },
     /// Run one more process in a container
     Exec(ExecArgs),
@@ -191,9 +218,20 @@ enum Command {
     Spec(spec::Args),
     /// Show what this runtime supports
     Features,
+    #[command(hide = true)]
+    Checkpoint(Refused),
+    #[command(hide = true)]
+    Restore(Refused),
     /// Print the default seccomp profile
     #[command(hide = true)]
     DefaultSeccomp,
+}
+
+/// Whatever a command that does not exist here is given.
+#[derive(Debug, clap::Args)]
+struct Refused {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
 }
 
 /// The whole program. Its exit status is 0, that of the foreground process, or with one line
@@ -254,15 +292,25 @@ fn dispatch(cli: &Cli) -> Result<u8> {
     match &cli.command {
         Command::Create(args) => {
             let terminal = Terminal::Socket(args.console_socket.clone());
-            create::create(root, &args.request(), terminal).map(|_| 0)
+            create::create(root, &args.request(cli)?, terminal).map(|_| 0)
         }
         Command::Start { id } => start::start(root, id).map(|()| 0),
-        Command::Run { create, detach } => run_container(root, create, *detach),
+        Command::Run {
+            create,
+            detach,
+            keep,
+            ..
+        } => run_container(cli, create, *detach, *keep),
         Command::State { id } => list::state(root, id).map(|()| 0),
         Command::Kill { all, id, signal } => kill::kill(root, id, signal, *all).map(|()| 0),
         Command::Delete { force, id } => delete::delete(root, id, *force).map(|()| 0),
-        Command::List { format } => {
-            list::list(root, matches!(format, ListFormat::Json)).map(|()| 0)
+        Command::List { format, quiet } => {
+            let form = match format {
+                _ if *quiet => list::Form::Ids,
+                ListFormat::Table => list::Form::Table,
+                ListFormat::Json => list::Form::Json,
+            };
+            list::list(root, form).map(|()| 0)
         }
         Command::Exec(args) => exec_process(root, args),
         Command::Pause { id } => pause::pause(root, id).map(|()| 0),
@@ -272,6 +320,9 @@ fn dispatch(cli: &Cli) -> Result<u8> {
         Command::Events(args) => events::events(root, args).map(|()| 0),
         Command::Spec(args) => spec::spec(args).map(|()| 0),
         Command::Features => features::features().map(|()| 0),
+        Command::Checkpoint(_) | Command::Restore(_) => {
+            bail!("checkpoint and restore: not supported by this runtime (it does without CRIU)")
+        }
         Command::DefaultSeccomp => crate::commands::print(crate::DEFAULT_SECCOMP).map(|()| 0),
     }
 }
@@ -289,20 +340,35 @@ fn check_open(preserved: i32) -> Result<()> {
 }
 
 impl CreateArgs {
-    fn request(&self) -> create::Request {
-        create::Request {
+    fn request(&self, cli: &Cli) -> Result<create::Request> {
+        ensure!(
+            !self.no_pivot,
+            "--no-pivot: not supported by this runtime: without pivot_root the host's root stays \
+             mounted below the container's, for whoever in it may unmount; put the bundle on a \
+             file system other than the initramfs"
+        );
+        let cgroups = if cli.systemd_cgroup {
+            Manager::Systemd
+        } else {
+            cli.cgroup_manager
+        };
+        Ok(create::Request {
             bundle: self.bundle.clone(),
             pid_file: self.pid_file.clone(),
             preserve_fds: self.preserve_fds,
             id: self.id.clone(),
-        }
+            config: self.config.clone(),
+            no_new_keyring: self.no_new_keyring,
+            cgroups,
+        })
     }
 }
 
-fn run_container(root: &std::path::Path, args: &CreateArgs, detach: bool) -> Result<u8> {
+fn run_container(cli: &Cli, args: &CreateArgs, detach: bool, keep: bool) -> Result<u8> {
+    let root = &cli.root;
     let relays = !detach && args.console_socket.is_none();
     let (terminal, master) = terminal(relays, args.console_socket.clone())?;
-    let created = create::create(root, &args.request(), terminal)?;
+    let created = create::create(root, &args.request(cli)?, terminal)?;
     let started = start::begin(&created.dir, &created.record);
     // Others may work on it while it runs.
     drop(created.dir);
@@ -313,7 +379,7 @@ fn run_container(root: &std::path::Path, args: &CreateArgs, detach: bool) -> Res
             foreground(&created.child, master.filter(|_| created.terminal))
         }
     });
-    if ran.is_err() || !detach {
+    if ran.is_err() || !(detach || keep) {
         // Forced: without a pid namespace of its own the container may have left others.
         delete::delete(root, &args.id, true)?;
     }

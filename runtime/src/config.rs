@@ -39,11 +39,12 @@ impl Bundle {
         self.dir.join(self.root.path())
     }
 
-    pub(crate) fn load(dir: &Path) -> Result<Bundle> {
+    /// With another file than the bundle's own config.json, if one is named.
+    pub(crate) fn load(dir: &Path, config: Option<&Path>) -> Result<Bundle> {
         let dir = dir
             .canonicalize()
             .with_context(|| format!("bundle {}: no such directory", dir.display()))?;
-        let path = dir.join("config.json");
+        let path = config.map_or_else(|| dir.join("config.json"), Path::to_owned);
         let text = read_bounded(&path)?;
         let spec = document::spec(&text).with_context(|| format!("{}", path.display()))?;
         check(dir, &spec).with_context(|| format!("{}", path.display()))
@@ -278,7 +279,7 @@ mod tests {
     fn verdict(config: &Value) -> String {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
-        match Bundle::load(dir.path()) {
+        match Bundle::load(dir.path(), None) {
             Ok(_) => "ok".into(),
             Err(error) => format!("{error:#}"),
         }
@@ -377,8 +378,10 @@ mod tests {
     #[test]
     fn bad_files_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(format!("{:#}", Bundle::load(dir.path()).unwrap_err()).contains("config.json"));
+        assert!(
+            format!("{:#}", Bundle::load(dir.path(), None).unwrap_err()).contains("config.json")
+        );
         std::fs::write(dir.path().join("config.json"), "{\n  nonsense").unwrap();
-        assert!(format!("{:#}", Bundle::load(dir.path()).unwrap_err()).contains("line 2"));
+        assert!(format!("{:#}", Bundle::load(dir.path(), None).unwrap_err()).contains("line 2"));
     }
 }

@@ -171,7 +171,7 @@ fn replaced(mut base: Value, changes: Vec<Change>) -> String {
 fn consider(text: &[u8]) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.json"), text).unwrap();
-    if let Ok(bundle) = Bundle::load(dir.path()) {
+    if let Ok(bundle) = Bundle::load(dir.path(), None) {
         let _ = Plan::new(&bundle.process, &bundle.linux);
         crate::cgroup::consider(&bundle.linux);
         crate::rootfs::consider(&bundle);
@@ -191,7 +191,7 @@ fn consider_process(text: &[u8]) {
 fn the_configuration_to_start_from_is_good() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.json"), good().to_string()).unwrap();
-    let bundle = Bundle::load(dir.path()).unwrap();
+    let bundle = Bundle::load(dir.path(), None).unwrap();
     Plan::new(&bundle.process, &bundle.linux).unwrap();
 }
 

@@ -59,6 +59,12 @@ pub(crate) struct Record {
     pub(crate) start_time: u64,
     /// Absolute, below the cgroup v2 mount; `None` where the machine has no such hierarchy.
     pub(crate) cgroup: Option<PathBuf>,
+    /// Where config.json is, if not in the bundle by that name; `exec` reads it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<PathBuf>,
+    /// No process of the container gets a session keyring of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) no_new_keyring: bool,
 }
 
 /// A container's directory, locked.

@@ -3,6 +3,7 @@
 mod devices;
 mod freeze;
 mod limits;
+mod manager;
 mod processes;
 mod stats;
 mod update;
@@ -20,6 +21,7 @@ use rustix::io::Errno;
 
 pub(crate) use freeze::{freeze, is_frozen, thaw};
 use limits::Write;
+pub(crate) use manager::Manager;
 pub(crate) use processes::processes;
 pub(crate) use stats::stats;
 pub(crate) use update::update;

@@ -36,6 +36,10 @@ pub(crate) struct Request {
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) preserve_fds: i32,
     pub(crate) id: String,
+    /// Instead of the bundle's config.json.
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) no_new_keyring: bool,
+    pub(crate) cgroups: cgroup::Manager,
 }
 
 /// Where the container's terminal goes.
@@ -77,10 +81,11 @@ pub(crate) struct Created {
 pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Result<Created> {
     // Mount points and cgroups are as open as ever, whatever the caller's umask.
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    let mut bundle = Bundle::load(&request.bundle)?;
+    let mut bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
     let linux = &bundle.linux;
     selfexe::protect(linux)?;
-    let plan = Plan::new(&bundle.process, linux)?;
+    let mut plan = Plan::new(&bundle.process, linux)?;
+    plan.keep_keyring = request.no_new_keyring;
     let has_terminal = plan.wants_terminal();
     let console = terminal.console(&plan)?;
     let agent = plan.agent().cloned();
@@ -90,7 +95,8 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let linux = &bundle.linux;
     let guard = DirGuard(Some(Dir::create(root, &request.id)?));
     let dir = guard.0.as_ref().context("no state directory")?;
-    let mut cgroup = cgroup::create(linux, &request.id, |path| dir.note_cgroup(path))?;
+    let note = |path: &Path| dir.note_cgroup(path);
+    let mut cgroup = request.cgroups.create(linux, &request.id, note)?;
     let prepared = rootfs::prepare(&bundle, &namespaces, cgroup.as_ref().map(Cgroup::path))?;
     let (ours, theirs) = Channel::pair()?;
     let listener = dir.listen()?;
@@ -226,9 +232,21 @@ fn record(
         annotations: bundle.annotations.clone(),
         start_time,
         cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
+        config: absolute(request.config.as_deref())?,
+        no_new_keyring: request.no_new_keyring,
     };
     dir.write(&record)?;
     Ok(record)
+}
+
+/// Relative to where the caller is, not to the bundle.
+fn absolute(config: Option<&Path>) -> Result<Option<PathBuf>> {
+    config
+        .map(|path| {
+            path.canonicalize()
+                .with_context(|| format!("--config {}", path.display()))
+        })
+        .transpose()
 }
 
 /// Frees the id again unless the container got complete.

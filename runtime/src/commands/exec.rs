@@ -71,11 +71,12 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
         }
         Status::Stopped => bail!("container not running: {} has stopped", request.id),
     }
-    let bundle = Bundle::load(&record.bundle)?;
+    let bundle = Bundle::load(&record.bundle, record.config.as_deref())?;
     let linux = &bundle.linux;
     selfexe::protect(linux)?;
     let process = wanted(&bundle, request)?;
-    let plan = Plan::new(&process, linux)?;
+    let mut plan = Plan::new(&process, linux)?;
+    plan.keep_keyring = record.no_new_keyring;
     let console = terminal.console(&plan)?;
     launch(&record, &bundle, plan, console, request)
 }

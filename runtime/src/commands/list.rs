@@ -22,7 +22,15 @@ fn now(dir: &Dir, mut record: Record) -> Result<Record> {
     Ok(record)
 }
 
-pub(crate) fn list(root: &Path, json: bool) -> Result<()> {
+/// How containers are listed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Form {
+    Table,
+    Json,
+    Ids,
+}
+
+pub(crate) fn list(root: &Path, form: Form) -> Result<()> {
     let mut records = Vec::new();
     match std::fs::read_dir(root) {
         Ok(entries) => {
@@ -41,9 +49,14 @@ pub(crate) fn list(root: &Path, json: bool) -> Result<()> {
         Err(error) => return Err(error).with_context(|| root.display().to_string()),
     }
     records.sort_by(|a, b| a.id.cmp(&b.id));
-    if json {
-        return print(&serde_json::to_string(&records)?);
+    match form {
+        Form::Table => print(&table(&records)?),
+        Form::Json => print(&serde_json::to_string(&records)?),
+        Form::Ids => records.iter().try_for_each(|record| print(&record.id)),
     }
+}
+
+fn table(records: &[Record]) -> Result<String> {
     let width = records
         .iter()
         .map(|record| record.id.len())
@@ -51,11 +64,11 @@ pub(crate) fn list(root: &Path, json: bool) -> Result<()> {
         .unwrap_or(0)
         .max(2);
     let mut table = format!("{:width$}  {:>8}  {:8}  BUNDLE", "ID", "PID", "STATUS");
-    for record in &records {
+    for record in records {
         let status = serde_json::to_value(record.status)?;
         let status = status.as_str().unwrap_or_default();
         let (id, pid, bundle) = (&record.id, record.pid, record.bundle.display());
         table.push_str(&format!("\n{id:width$}  {pid:>8}  {status:8}  {bundle}"));
     }
-    print(&table)
+    Ok(table)
 }

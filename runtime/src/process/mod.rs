@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     /// For personality(2).
     domain: Option<Domain>,
     executable: Executable,
+    /// Stay in the caller's session keyring.
+    pub(crate) keep_keyring: bool,
 }
 
 impl Plan {
@@ -54,6 +56,7 @@ impl Plan {
                 .as_ref()
                 .map(|asked| domain(asked.domain())),
             executable: Executable::new(process)?,
+            keep_keyring: false,
         })
     }
 
@@ -73,7 +76,9 @@ impl Plan {
     /// From the root of the container's user namespace to the process's user, for good.
     /// Finds the program too, so that a missing one is an error of `create`.
     pub(crate) fn become_user(&mut self, parent: &Channel) -> Result<()> {
-        self.labels.label_keys(leave_session_keyring)?;
+        if !self.keep_keyring {
+            self.labels.label_keys(leave_session_keyring)?;
+        }
         self.labels.label_program()?;
         if let Some(domain) = self.domain {
             set_personality(domain).context("linux.personality")?;

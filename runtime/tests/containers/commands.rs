@@ -184,3 +184,52 @@ fn a_written_spec_runs() {
     assert_eq!((status, said.as_str()), (0, "container\n0\n"));
     bench.assert_nothing_left();
 }
+
+#[test]
+fn what_clients_ask_first() {
+    let Some(bench) = bench("first") else {
+        return;
+    };
+    let (status, said) = text(&bench.call(&["--version"]));
+    let lines: Vec<&str> = said.lines().collect();
+    let starts = ["orlop-runtime version ", "commit: ", "spec: 1."];
+    assert_eq!((status, lines.len()), (0, 3), "{said}");
+    for (line, start) in lines.iter().zip(starts) {
+        assert!(line.starts_with(start), "{said}");
+    }
+    let features: Value = serde_json::from_slice(&bench.call(&["features"]).stdout).unwrap();
+    assert_eq!(features["linux"]["cgroup"]["v2"], true);
+    for command in ["checkpoint", "restore"] {
+        refused(
+            &bench,
+            &[command, "--image-path", "x", "id"],
+            "not supported",
+        );
+    }
+    let none = bench.id("none");
+    for args in [
+        vec!["state", &none],
+        vec!["kill", &none, "9"],
+        vec!["delete", &none],
+        vec!["pause", &none],
+        vec!["update", "--memory", "1g", &none],
+    ] {
+        refused(&bench, &args, "does not exist");
+    }
+    bench.quiet(&["delete", &none, "--force"]);
+    assert_eq!(bench.call(&["kill", "--nonsense"]).status.code(), Some(1));
+    let log = bench.path("log");
+    let log_args = [
+        "--log",
+        log.to_str().unwrap(),
+        "--log-format=json",
+        "state",
+        &none,
+    ];
+    refused(&bench, &log_args, "does not exist");
+    let line: Value = serde_json::from_slice(&std::fs::read(&log).unwrap()).unwrap();
+    assert_eq!(line["level"], "error");
+    assert!(line["msg"].as_str().unwrap().contains("does not exist"));
+    let time = line["time"].as_str().unwrap();
+    assert!(time.len() == 20 && time.ends_with('Z'), "{time}");
+}

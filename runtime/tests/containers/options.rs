@@ -1,8 +1,10 @@
-//! Options of `exec`.
+//! Options of `create`, `run` and `exec`.
+
+use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{bench, refused, started, text};
+use crate::support::{bench, refused, skipped, started, text};
 
 /// CVE-2026-30892: who is asked for in a way that is not understood is not root.
 #[test]
@@ -120,5 +122,117 @@ fn no_new_privileges_on_demand() {
         assert!(said.contains(expected), "{option:?}: {said}");
     }
     bench.quiet(&["delete", "--force", &id]);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn options_of_create_and_run() {
+    let Some(mut bench) = bench("options") else {
+        return;
+    };
+    let id = bench.id("options");
+    bench.args(&["sleep", "1000"]);
+    std::fs::write(bench.path("other.json"), bench.config.to_string()).unwrap();
+    bench.config = json!({ "not": "a config" });
+    refused(
+        &bench,
+        &["create", "--config", "../nope.json", &id],
+        "nope.json",
+    );
+    bench.quiet(&["create", &id, "--config", "../other.json"]);
+    bench.quiet(&["start", &id]);
+    assert_eq!(text(&bench.call(&["exec", &id, "sh", "-c", "exit 8"])).0, 8);
+    assert_eq!(text(&bench.call(&["list", "-q"])), (0, format!("{id}\n")));
+    bench.quiet(&["delete", "--force", &id]);
+    bench.config =
+        serde_json::from_slice(&std::fs::read(bench.path("other.json")).unwrap()).unwrap();
+
+    bench.args(&["true"]);
+    refused(&bench, &["run", "--no-pivot", &id], "--no-pivot");
+    bench.quiet(&["run", "--keep", &id]);
+    assert_eq!(bench.status(&id), "stopped");
+    bench.quiet(&["delete", &id]);
+    bench.quiet(&["--rootless=auto", "--cgroup-manager=cgroupfs", "run", &id]);
+    let systemd = std::path::Path::new("/run/systemd/system").is_dir();
+    let (status, said) = text(&bench.call(&["--systemd-cgroup", "run", &id]));
+    if systemd {
+        assert!(status == 1 && said.contains("--systemd-cgroup"), "{said}");
+    } else {
+        assert_eq!(status, 0, "{said}");
+        bench.config["linux"]["cgroupsPath"] = json!("a.slice:b:c");
+        refused(&bench, &["--systemd-cgroup", "run", &id], "is for systemd");
+    }
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn the_keyring_may_stay_the_callers() {
+    let Some(mut bench) = bench("keyring") else {
+        return;
+    };
+    if !std::path::Path::new("/proc/keys").exists() {
+        return skipped("this kernel has no keys");
+    }
+    let id = bench.id("keyring");
+    bench.config["linux"]["maskedPaths"] = json!([]);
+    // A user that was never before: users see the keyrings of all their processes, and for a
+    // while those that are gone.
+    let base = 1_000_000 + std::process::id() % 30_000 * 65_536;
+    let ids = json!([{ "containerID": 0, "hostID": base, "size": 65536 }]);
+    bench.config["linux"]["uidMappings"] = ids.clone();
+    bench.config["linux"]["gidMappings"] = ids;
+    let owner = format!("{base}:{base}");
+    let mut chown = Command::new("chown");
+    chown.args(["-hR", &owner]).arg(bench.rootfs());
+    assert!(chown.status().unwrap().success());
+    for (option, own) in [(&["--no-new-keyring"][..], false), (&[][..], true)] {
+        bench.args(&["sleep", "1000"]);
+        bench.quiet(&[&["create"], option, &[&id]].concat());
+        bench.quiet(&["start", &id]);
+        let (status, said) = text(&bench.call(&["exec", &id, "cat", "/proc/keys"]));
+        assert!(
+            status == 0 && said.contains("_ses") == own,
+            "{option:?}: {said}"
+        );
+        bench.quiet(&["delete", "--force", &id]);
+        bench.args(&["cat", "/proc/keys"]);
+        let (status, said) = text(&bench.call(&[&["run"], option, &[&id]].concat()));
+        assert!(
+            status == 0 && said.contains("_ses") == own,
+            "{option:?}: {said}"
+        );
+    }
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn without_a_cgroup_of_its_own() {
+    let Some(mut bench) = bench("nocgroup") else {
+        return;
+    };
+    let id = bench.id("nocgroup");
+    bench.args(&["sleep", "1000"]);
+    let disabled = "--cgroup-manager=disabled";
+    bench.quiet(&[disabled, "create", &id]);
+    let of = |pid: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        text.lines()
+            .find(|line| line.starts_with("0::"))
+            .map(str::to_owned)
+    };
+    assert_eq!(of(&bench.pid(&id).to_string()), of("self"));
+    bench.quiet(&["start", &id]);
+    bench.quiet(&["exec", &id, "true"]);
+    for args in [
+        vec!["pause", &id],
+        vec!["ps", &id],
+        vec!["update", "--pids-limit", "5", &id],
+    ] {
+        refused(&bench, &args, "no cgroup of its own");
+    }
+    bench.quiet(&["delete", "--force", &id]);
+    bench.config["linux"]["resources"] = json!({ "pids": { "limit": 5 } });
+    bench.args(&["true"]);
+    refused(&bench, &[disabled, "run", &id], "pids.limit");
     bench.assert_nothing_left();
 }
