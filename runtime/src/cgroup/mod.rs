@@ -380,7 +380,7 @@ pub(crate) fn check_thawed(cgroup: impl AsFd) -> Result<()> {
     // The first is of this cgroup and not complete at once, the second of those above too.
     ensure!(
         !says("cgroup.freeze", "1") && !says("cgroup.events", "frozen 1"),
-        "the container is frozen; thaw it first (0 to cgroup.freeze)"
+        "the container is frozen; resume it first (that is 0 to cgroup.freeze)"
     );
     Ok(())
 }

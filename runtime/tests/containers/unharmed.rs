@@ -209,7 +209,7 @@ fn nor_does_a_frozen_one_make_anybody_wait() {
         let (status, said) = in_time(&bench, args);
         assert_eq!(status, expected, "{args:?}: {said}");
     }
-    assert_eq!(bench.status(&id), "running");
+    assert_eq!(bench.status(&id), "paused");
     let deleted = in_time(&bench, &["delete", "--force", &id]);
     assert_eq!(deleted, (0, String::new()));
     drop(frozen);
