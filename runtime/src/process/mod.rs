@@ -4,6 +4,7 @@
 //! process shall not have; `execute` is the end of us in it.
 
 mod capabilities;
+mod denied;
 mod program;
 mod rlimits;
 mod schedule;
@@ -173,6 +174,10 @@ fn leave_session_keyring() -> Result<()> {
 fn enter_directory(cwd: &Path) -> Result<()> {
     rustix::process::chdir(cwd).map_err(|errno| match errno {
         rustix::io::Errno::NOENT => anyhow::anyhow!("cwd {}: no such directory", cwd.display()),
+        rustix::io::Errno::ACCESS => {
+            let why = denied::why_not_entered(cwd).unwrap_or_default();
+            anyhow::anyhow!("cwd {}: permission denied: {why}", cwd.display())
+        }
         errno => anyhow::Error::from(errno).context(format!("cwd {}", cwd.display())),
     })?;
     let now = rustix::process::getcwd(Vec::new()).context("cwd")?;

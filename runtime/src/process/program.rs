@@ -9,6 +9,7 @@ use orlop_sys::exec::Program;
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
+use super::denied;
 use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND};
 
 /// Where programs are looked for when the environment has no PATH.
@@ -128,13 +129,9 @@ fn runnable(path: &Path) -> rustix::io::Result<()> {
 
 /// Why a program that exists cannot be executed.
 fn explain(path: &Path, errno: Errno) -> anyhow::Error {
-    let path = path.display();
     let why = match errno {
         Errno::ISDIR => "permission denied: is not a regular file".to_owned(),
-        Errno::ACCESS => "permission denied: the file or its script interpreter lacks the \
-             execute bit, a directory on the way cannot be searched by the process's user, or \
-             the file system is mounted noexec"
-            .to_owned(),
+        Errno::ACCESS => format!("permission denied: {}", denied::why(path)),
         Errno::NOENT => "exists, but its interpreter (the #! line, or the dynamic loader) does \
              not exist in the container"
             .to_owned(),
@@ -145,7 +142,7 @@ fn explain(path: &Path, errno: Errno) -> anyhow::Error {
     };
     let failure = Failure {
         status: NOT_EXECUTABLE,
-        text: format!("exec {path}: {why}"),
+        text: format!("exec {}: {why}", path.display()),
     };
     failure.into()
 }

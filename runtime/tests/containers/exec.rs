@@ -1,9 +1,12 @@
 //! How `exec` and its process begin and end together.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::bench;
+use serde_json::json;
+
+use crate::support::{BASE, bench};
 
 /// Waits, long enough for any machine.
 fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -59,5 +62,67 @@ fn what_did_not_execute_leaves_no_pid_file() {
     assert_eq!(said.status.code(), Some(127));
     assert!(!bench.path("bundle/pid").exists());
     bench.quiet(&["delete", "--force", &id]);
+    bench.assert_nothing_left();
+}
+
+/// "Permission denied" says what denies it.
+#[test]
+fn what_may_not_be_executed_says_why() {
+    let Some(mut bench) = bench("denied") else {
+        return;
+    };
+    let root = bench.rootfs();
+    let file = |name: &str, text: &str, mode: u32| {
+        std::fs::write(root.join(name), text).unwrap();
+        std::fs::set_permissions(root.join(name), PermissionsExt::from_mode(mode)).unwrap();
+        let owner = Some(BASE);
+        std::os::unix::fs::lchown(root.join(name), owner, owner).unwrap();
+    };
+    for directory in ["closed", "closed/in", "still"] {
+        std::fs::create_dir(root.join(directory)).unwrap();
+    }
+    file("closed/in/tool", "#!/bin/sh\n", 0o755);
+    std::fs::set_permissions(root.join("closed"), PermissionsExt::from_mode(0o700)).unwrap();
+    file("plain", "#!/bin/sh\n", 0o644);
+    file("ours", "#!/bin/sh\n", 0o750);
+    file("script", "#!/plain\n", 0o755);
+    file("still/tool", "#!/bin/sh\n", 0o755);
+    std::os::unix::fs::symlink("closed/in/tool", root.join("link")).unwrap();
+    bench.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    let mounts = bench.config["mounts"].as_array_mut().unwrap();
+    mounts.push(json!({
+        "destination": "/still", "source": root.join("still"), "options": ["bind", "noexec"]
+    }));
+    for (program, expected) in [
+        (
+            "/closed/in/tool",
+            "the directory /closed cannot be searched by user 1000:1000 (mode 0700",
+        ),
+        ("/plain", "it has no execute bit (mode 0644"),
+        (
+            "/ours",
+            "user 1000:1000 may not execute it (mode 0750, owner 0:0)",
+        ),
+        ("/script", "its interpreter /plain: it has no execute bit"),
+        (
+            "/still/tool",
+            "the file system that it is on is mounted noexec",
+        ),
+        (
+            "/link",
+            "it is a link to closed/in/tool; the directory /closed cannot be searched",
+        ),
+    ] {
+        bench.args(&[program]);
+        let (status, said) = bench.run();
+        assert_eq!(status, 126, "{program}: {said}");
+        let expected = format!("permission denied: {expected}");
+        assert!(said.contains(&expected), "{program}: {said}");
+    }
+    bench.args(&["true"]);
+    bench.config["process"]["cwd"] = json!("/closed/in");
+    let said = bench.run().1;
+    let expected = "cwd /closed/in: permission denied: the directory /closed cannot be searched by";
+    assert!(said.contains(expected), "{said}");
     bench.assert_nothing_left();
 }
