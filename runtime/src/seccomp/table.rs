@@ -138,9 +138,10 @@ impl Machine {
 }
 
 fn find(names: &[(u32, &str)], name: &str) -> Option<u32> {
-    names
-        .iter()
-        .find(|(_, known)| *known == name)
+    let found = names.binary_search_by_key(&name, |(_, known)| known);
+    found
+        .ok()
+        .and_then(|index| names.get(index))
         .map(|(number, _)| *number)
 }
 
@@ -157,7 +158,9 @@ mod tests {
             aarch64::NAMES,
             arm::NAMES,
         ] {
-            assert!(names.is_sorted_by(|(a, _), (b, _)| a < b));
+            assert!(names.is_sorted_by(|(_, a), (_, b)| a < b));
+            let numbers: std::collections::BTreeSet<u32> = names.iter().map(|(n, _)| *n).collect();
+            assert_eq!(numbers.len(), names.len());
         }
         for (name, numbers) in [
             ("read", [Some(0), Some(3), Some(X32_BIT), Some(63), Some(3)]),
