@@ -101,13 +101,10 @@ fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
     check_linux(&linux).context("linux")?;
     let hooks = spec.hooks().clone().unwrap_or_default();
     hooks::check(&hooks)?;
-    let mounts = spec.mounts().clone().unwrap_or_default();
-    for (index, mount) in mounts.iter().enumerate() {
-        ensure!(
-            mount.destination().is_absolute(),
-            "mounts[{index}]: destination {:?} is not an absolute path",
-            mount.destination()
-        );
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    for (index, mount) in mounts.iter_mut().enumerate() {
+        // A relative one is so to the root.
+        mount.set_destination(Path::new("/").join(mount.destination()));
         ensure!(
             !mount
                 .destination()
@@ -330,7 +327,12 @@ mod tests {
                 json!({"poststop": [{"path": "bin/true"}]}),
                 "hooks.poststop[0]",
             ),
-            ("", "mounts", json!([{"destination": "data"}]), "mounts[0]"),
+            (
+                "",
+                "mounts",
+                json!([{"destination": "../data"}]),
+                "mounts[0]",
+            ),
             (
                 "",
                 "mounts",

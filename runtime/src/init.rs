@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{Gid, Uid};
 
@@ -157,6 +157,11 @@ fn bring_up_loopback(birth: &mut Birth<'_>) -> Result<()> {
 }
 
 fn set_host_name(birth: &mut Birth<'_>) -> Result<()> {
+    let named = birth.bundle.hostname.is_some() || birth.bundle.domainname.is_some();
+    ensure!(
+        !named || birth.namespaces.owned() & libc_flags::UTS != 0,
+        "the uts namespace is the host's own, which would be renamed"
+    );
     if let Some(name) = &birth.bundle.hostname {
         rustix::system::sethostname(name.as_bytes())
             .with_context(|| format!("hostname {name:?}"))?;
@@ -183,7 +188,7 @@ fn enter_root(birth: &mut Birth<'_>) -> Result<()> {
     let layout = Layout {
         linux: &bundle.linux,
         read_only: bundle.root.readonly().unwrap_or(false),
-        namespaces: birth.namespaces.all,
+        namespaces: birth.namespaces.owned(),
         cwd: bundle.process.cwd(),
         console: birth.console.as_ref(),
         shown_at: inside.then(|| bundle.rootfs()),

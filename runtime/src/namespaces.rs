@@ -43,6 +43,9 @@ pub(crate) struct Namespaces {
     pub(crate) new: i32,
     /// Flags of every kind that is not the caller's own: new or joined.
     pub(crate) all: i32,
+    /// Flags of the kinds whose path leads to the caller's own: what is set there, is set for the
+    /// host.
+    shared: i32,
     /// The user and pid namespaces to join, for whoever clones, so that what it clones then
     /// belongs to them. The user namespace comes last: joining it gives up the privilege over
     /// the other.
@@ -57,6 +60,7 @@ impl Namespaces {
         Namespaces {
             new: 0,
             all: 0,
+            shared: 0,
             parent_joins: Vec::new(),
             child_joins: Vec::new(),
         }
@@ -77,6 +81,9 @@ impl Namespaces {
                     let file = File::open(path).with_context(|| {
                         format!("{} namespace {}", namespace.typ(), path.display())
                     })?;
+                    if is_ours(&file, flag) {
+                        result.shared |= flag;
+                    }
                     match flag {
                         USER => result.parent_joins.push((flag, file.into())),
                         PID => result.parent_joins.insert(0, (flag, file.into())),
@@ -86,6 +93,11 @@ impl Namespaces {
             }
         }
         Ok(result)
+    }
+
+    /// Flags of the kinds that are the container's to change.
+    pub(crate) fn owned(&self) -> i32 {
+        self.all & !self.shared
     }
 
     pub(crate) fn is_new(&self, flag: i32) -> bool {
@@ -107,6 +119,20 @@ impl Namespaces {
     pub(crate) fn join_in_child(&self) -> Result<()> {
         join(&self.child_joins)
     }
+}
+
+/// Whether it is the namespace that this process is in.
+fn is_ours(file: &File, flag: i32) -> bool {
+    let link = match flag {
+        NETWORK => "net",
+        MOUNT => "mnt",
+        other => name(other),
+    };
+    let ours = rustix::fs::stat(format!("/proc/self/ns/{link}"));
+    let theirs = rustix::fs::fstat(file);
+    ours.is_ok_and(|ours| {
+        theirs.is_ok_and(|theirs| (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino))
+    })
 }
 
 pub(crate) fn join(namespaces: &[(i32, OwnedFd)]) -> Result<()> {

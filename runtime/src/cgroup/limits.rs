@@ -153,8 +153,7 @@ fn cpu_writes(cpu: &LinuxCpu, writes: &mut Writes) -> Result<()> {
             (2..=262_144).contains(&shares),
             "linux.resources.cpu.shares: {shares} is not within 2 to 262144"
         );
-        // The mapping that the cgroup v2 documentation of runc and systemd agree on.
-        let weight = 1 + (shares - 2) * 9999 / 262_142;
+        let weight = weight_of(shares);
         writes.add("cpu.shares", "cpu", "cpu.weight", weight.to_string());
     }
     if cpu.idle() == Some(1) {
@@ -183,6 +182,15 @@ fn cpu_writes(cpu: &LinuxCpu, writes: &mut Writes) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The weight in cgroup v2 for shares of v1, 2 to 262144: 1 to 10000, and 100 for the usual 1024.
+/// runc and crun have it so by now; in the older, straight line 1024 was 39, and a container had
+/// less than a process without any weight.
+fn weight_of(shares: u64) -> u64 {
+    let l = (shares as f64).log2();
+    let exponent = (l * l + 125.0 * l) / 612.0 - 7.0 / 34.0;
+    (10_f64.powf(exponent).ceil() as u64).clamp(1, 10_000)
 }
 
 fn io_writes(io: &LinuxBlockIo, writes: &mut Writes) -> Result<()> {
@@ -350,9 +358,10 @@ mod tests {
             ),
             (
                 r#"{"cpu":{"shares":1024,"cpus":"0-1"}}"#,
-                &["cpu.weight=39", "cpuset.cpus=0-1"],
+                &["cpu.weight=100", "cpuset.cpus=0-1"],
             ),
             (r#"{"cpu":{"shares":262144}}"#, &["cpu.weight=10000"]),
+            (r#"{"cpu":{"shares":2}}"#, &["cpu.weight=1"]),
             (r#"{"pids":{"limit":200}}"#, &["pids.max=200"]),
             (
                 r#"{"blockIO":{"throttleReadBpsDevice":[{"major":254,"minor":0,"rate":5}]}}"#,

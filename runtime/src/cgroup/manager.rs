@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Linux;
 
 use super::{Cgroup, limits};
@@ -57,6 +57,7 @@ impl Manager {
                     "{}: --cgroup-manager=disabled leaves nothing to limit it by",
                     writes[0].limit
                 );
+                super::check_devices_unlimited(linux).context("--cgroup-manager=disabled")?;
                 Ok(None)
             }
         }
@@ -75,12 +76,36 @@ mod tests {
         let said = |manager: Manager, linux: &Linux, systemd| {
             let created = manager.create_on(linux, "none", |_| Ok(()), systemd);
             created.map_or_else(
-                |error| error.to_string(),
+                |error| format!("{error:#}"),
                 |cgroup| format!("{}", cgroup.is_some()),
             )
         };
         assert!(said(Manager::Systemd, &free, true).contains("--systemd-cgroup"));
         assert!(said(Manager::Disabled, &limited, false).contains("pids.limit"));
         assert_eq!(said(Manager::Disabled, &free, true), "false");
+        for (rules, user, refused) in [
+            (r#"{"allow":false,"access":"rwm"}"#, "", true),
+            (
+                r#"{"allow":false,"access":"rwm"}"#,
+                r#"{"type":"user"}"#,
+                false,
+            ),
+            (
+                r#"{"allow":false,"access":"rwm"}"#,
+                r#"{"type":"user","path":"/x"}"#,
+                true,
+            ),
+            (r#"{"allow":true,"access":"rwm"}"#, "", false),
+        ] {
+            let linux = linux(&format!(
+                r#"{{"resources":{{"devices":[{rules}]}},"namespaces":[{user}]}}"#
+            ));
+            let said = said(Manager::Disabled, &linux, false);
+            assert_eq!(
+                said.contains("resources.devices"),
+                refused,
+                "{rules} {user}"
+            );
+        }
     }
 }

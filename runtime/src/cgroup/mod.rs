@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use oci_spec::runtime::{Linux, LinuxResources};
+use oci_spec::runtime::{Linux, LinuxDeviceCgroup, LinuxNamespaceType, LinuxResources};
 use orlop_sys::bpf::Insn;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -76,10 +76,11 @@ pub(crate) fn create(
             "{}: limits need cgroup v2, and no cgroup2 file system is mounted on /sys/fs/cgroup",
             writes[0].limit
         );
+        check_devices_unlimited(linux)
+            .context("no cgroup2 file system is mounted on /sys/fs/cgroup")?;
         return Ok(None);
     };
-    let rules = resources.and_then(|resources| resources.devices().as_deref());
-    let devices = devices::program(rules.unwrap_or_default())?;
+    let devices = devices::program(rules(linux))?;
     let path = path_below(mount, linux.cgroups_path().as_deref(), id)?;
     note(&path)?;
     let made = make_new(&path)?;
@@ -92,6 +93,29 @@ pub(crate) fn create(
         cgroup.write(write)?;
     }
     Ok(Some(cgroup))
+}
+
+fn rules(linux: &Linux) -> &[LinuxDeviceCgroup] {
+    let resources = linux.resources().as_ref();
+    resources
+        .and_then(|resources| resources.devices().as_deref())
+        .unwrap_or_default()
+}
+
+/// Refuses device rules where there is no cgroup for them to hold in. In a user namespace of its
+/// own they would add nothing: a node that is made there is none.
+fn check_devices_unlimited(linux: &Linux) -> Result<()> {
+    let rules = rules(linux);
+    let has_new_userns =
+        linux.namespaces().iter().flatten().any(|namespace| {
+            namespace.typ() == LinuxNamespaceType::User && namespace.path().is_none()
+        });
+    ensure!(
+        rules.is_empty() || has_new_userns || devices::program(rules)?.is_none(),
+        "linux.resources.devices: the rules have no cgroup to hold in; leave them out, or give the \
+         container a user namespace"
+    );
+    Ok(())
 }
 
 fn path_below(mount: &Path, asked: Option<&Path>, id: &str) -> Result<PathBuf> {

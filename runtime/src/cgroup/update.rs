@@ -331,11 +331,11 @@ mod tests {
             ),
             (
                 r#"{"cpu":{"idle":0,"shares":1024}}"#,
-                &["cpu.idle=0", "cpu.weight=39"],
+                &["cpu.idle=0", "cpu.weight=100"],
             ),
             (
                 r#"{"cpu":{"idle":1,"shares":1024}}"#,
-                &["cpu.weight=39", "cpu.idle=1"],
+                &["cpu.weight=100", "cpu.idle=1"],
             ),
             (
                 r#"{"hugepageLimits":[{"pageSize":"2MB","limit":-1}]}"#,

@@ -163,8 +163,13 @@ fn domain(asked: LinuxPersonalityDomain) -> Domain {
 fn leave_session_keyring() -> Result<()> {
     use rustix::io::Errno;
     match orlop_sys::keyring::new_session() {
-        // No keys at all; or too many keyrings, which is no reason not to run.
-        Ok(()) | Err(Errno::NOSYS | Errno::DQUOT) => Ok(()),
+        // A kernel without keys.
+        Ok(()) | Err(Errno::NOSYS) => Ok(()),
+        // Whoever shares its user may have used them up.
+        Err(Errno::DQUOT) => anyhow::bail!(
+            "new session keyring: user 0 of the container has too many keys \
+             (kernel.keys.maxkeys); --no-new-keyring shares the caller's"
+        ),
         Err(errno) => Err(anyhow::Error::from(errno).context("new session keyring")),
     }
 }
