@@ -4,7 +4,7 @@
 //! work. This tmpfs is mounted by the parent, so its nodes do; its inodes belong to the
 //! container's root, so it looks like any /dev. That is one mount instead of seven.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -116,11 +116,7 @@ fn add(tree: &OwnedFd, device: &LinuxDevice, owner: &Owner) -> Result<()> {
     let below = below.map_err(|_| anyhow::anyhow!("a device node outside /dev"))?;
     let name = below.file_name().context("names no file")?;
     let parent = below.parent().unwrap_or(Path::new(""));
-    let dir = make_in(
-        std::os::fd::AsFd::as_fd(tree),
-        &Path::new("/").join(parent),
-        Kind::Directory,
-    )?;
+    let dir = directory(tree, parent, owner)?;
     let kind = match device.typ() {
         LinuxDeviceType::B => FileType::BlockDevice,
         LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
@@ -138,6 +134,20 @@ fn add(tree: &OwnedFd, device: &LinuxDevice, owner: &Owner) -> Result<()> {
     let (uid, gid) = owner.ids(device.uid().unwrap_or(0), device.gid().unwrap_or(0))?;
     chownat(&dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
+}
+
+/// Opens a directory, and makes what is missing of it, as the container's root's.
+fn directory(tree: &OwnedFd, path: &Path, owner: &Owner) -> Result<OwnedFd> {
+    let (uid, gid) = owner.ids(0, 0)?;
+    let root = Path::new("/");
+    let mut at = root.to_owned();
+    let mut opened = make_in(tree.as_fd(), root, Kind::Directory)?;
+    for part in path {
+        at.push(part);
+        opened = make_in(tree.as_fd(), &at, Kind::Directory)?;
+        chownat(&opened, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+    }
+    Ok(opened)
 }
 
 /// A detached clone of the host's /dev/null, checked to be the null device.

@@ -24,3 +24,16 @@ fn device_rules_hold_from_the_first_instruction_on() {
     assert!(said.contains("No such device"), "{said}");
     bench.assert_nothing_left();
 }
+
+#[test]
+fn directories_of_devices_are_the_containers() {
+    let Some(mut bench) = bench("nodes") else {
+        return;
+    };
+    bench.config["linux"]["devices"] =
+        json!([{ "path": "/dev/a/b/null", "type": "c", "major": 1, "minor": 3 }]);
+    let (status, said) = bench.sh("stat -c '%u:%g %F' /dev/a /dev/a/b /dev/a/b/null");
+    let expected = "0:0 directory\n0:0 directory\n0:0 character special file\n";
+    assert_eq!((status, said.as_str()), (0, expected));
+    bench.assert_nothing_left();
+}
