@@ -409,11 +409,11 @@ fn exec_process(root: &std::path::Path, args: &ExecArgs) -> Result<u8> {
     };
     let relays = !args.detach && args.console_socket.is_none();
     let (terminal, master) = terminal(relays, args.console_socket.clone())?;
-    let child = exec::exec(root, &request, terminal)?;
+    let executed = exec::exec(root, &request, terminal)?;
     if args.detach {
         Ok(0)
     } else {
-        foreground(&child, master.filter(|_| args.tty))
+        foreground(&executed.child, master.filter(|_| executed.terminal))
     }
 }
 

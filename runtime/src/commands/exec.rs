@@ -54,8 +54,16 @@ pub(crate) struct Request {
     pub(crate) cgroup: Option<PathBuf>,
 }
 
+/// A process that has executed its program, still our child.
+#[derive(Debug)]
+pub(crate) struct Executed {
+    pub(crate) child: Child,
+    /// Whether it has a terminal.
+    pub(crate) terminal: bool,
+}
+
 /// Starts the process; when this returns, it has executed its program.
-pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result<Child> {
+pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result<Executed> {
     let dir = Dir::open_unlocked(root, &request.id)?;
     let record = dir.created_record()?;
     match dir.status(&record)? {
@@ -77,8 +85,13 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     let process = wanted(&bundle, request)?;
     let mut plan = Plan::new(&process, linux)?;
     plan.keep_keyring = record.no_new_keyring;
+    let has_terminal = plan.wants_terminal();
     let console = terminal.console(&plan)?;
-    launch(&record, &bundle, plan, console, request)
+    let child = launch(&record, &bundle, plan, console, request)?;
+    Ok(Executed {
+        child,
+        terminal: has_terminal,
+    })
 }
 
 /// The container's own process with what the command line changes, or the given JSON.
@@ -89,7 +102,14 @@ fn wanted(bundle: &Bundle, request: &Request) -> Result<Process> {
             "a command beside --process: which of the two?"
         );
         request.ensure_process_alone()?;
-        return load_process(path);
+        let process = load_process(path)?;
+        ensure!(
+            !request.tty || process.terminal().unwrap_or(false),
+            "--tty beside --process {}: put \"terminal\": true into the file, which says that \
+             there is none",
+            path.display()
+        );
+        return Ok(process);
     }
     ensure!(!request.args.is_empty(), "no command is given");
     let mut process = bundle.process.clone();
@@ -97,6 +117,10 @@ fn wanted(bundle: &Bundle, request: &Request) -> Result<Process> {
         .set_args(Some(request.args.clone()))
         .set_terminal(Some(request.tty));
     if let Some((rows, columns)) = request.console_size {
+        ensure!(
+            request.tty,
+            "--console-size without a terminal: give --tty too"
+        );
         let size = BoxBuilder::default().height(rows).width(columns).build()?;
         process.set_console_size(Some(size));
     }

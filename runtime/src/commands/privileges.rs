@@ -59,9 +59,11 @@ fn more_capabilities(names: &[String]) -> Result<Capabilities> {
 }
 
 impl Request {
-    /// All of these are in the JSON, which other runtimes let win without a word.
+    /// All of these are in the JSON, which other runtimes let win without a word. (--tty may be
+    /// beside it, as conmon has it, where both say the same.)
     pub(super) fn ensure_process_alone(&self) -> Result<()> {
         let given = [
+            ("--console-size", self.console_size.is_some()),
             ("--user", self.user.is_some()),
             ("--cwd", self.cwd.is_some()),
             ("--env", !self.env.is_empty()),

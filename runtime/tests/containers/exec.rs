@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{BASE, bench};
+use crate::support::{BASE, bench, refused, started, text};
 
 /// Waits, long enough for any machine.
 fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -124,5 +124,48 @@ fn what_may_not_be_executed_says_why() {
     let said = bench.run().1;
     let expected = "cwd /closed/in: permission denied: the directory /closed cannot be searched by";
     assert!(said.contains(expected), "{said}");
+    bench.assert_nothing_left();
+}
+
+/// Whether there is one is the file's matter, with or without --tty.
+#[test]
+fn a_terminal_as_the_process_file_has_it() {
+    let Some(mut bench) = bench("filetty") else {
+        return;
+    };
+    let id = bench.id("filetty");
+    started(&mut bench, &id);
+    let file = |terminal: bool| {
+        let process = json!({
+            "user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/bin"],
+            "args": ["sh", "-c", "tty; exit 4"], "terminal": terminal
+        });
+        std::fs::write(bench.path("bundle/process.json"), process.to_string()).unwrap();
+    };
+    let plain = ["exec", "--process", "process.json", &id];
+    let with_tty = ["exec", "--tty", "--process", "process.json", &id];
+    file(true);
+    for args in [&plain[..], &with_tty] {
+        let (status, said) = text(&bench.call(args));
+        assert!(
+            status == 4 && said.contains("/dev/pts/0"),
+            "{args:?}: {said}"
+        );
+    }
+    file(false);
+    assert_eq!(text(&bench.call(&plain)), (4, "not a tty\n".into()));
+    refused(&bench, &with_tty, "put \"terminal\": true into the file");
+    let sized = [
+        "exec",
+        "--console-size",
+        "3x4",
+        "--process",
+        "process.json",
+        &id,
+    ];
+    refused(&bench, &sized, "--console-size beside --process");
+    let sized = ["exec", "--console-size", "3x4", &id, "true"];
+    refused(&bench, &sized, "--console-size without a terminal");
+    bench.quiet(&["delete", "--force", &id]);
     bench.assert_nothing_left();
 }
