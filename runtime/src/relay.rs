@@ -1,21 +1,41 @@
 //! The foreground half of `run` and `exec`: waits for the process, passes signals on, and
-//! moves bytes between the caller's terminal and the container's. All by poll; no handler.
+//! moves bytes between the caller's terminal and the container's. All by one poll; no handler.
+//!
+//! Nothing else waits: whoever does not read cannot keep the bytes of the other direction, a
+//! signal or the process's end from being seen.
 
-use std::os::fd::{AsFd, OwnedFd};
+mod flow;
+mod stream;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use anyhow::Result;
 use orlop_sys::wait::{Ended, reap};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{
     OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
+use crate::cgroup::timespec;
+use flow::Flow;
+use stream::Stream;
+
 /// Signals that are the container's business when they reach us: HUP, INT, QUIT, USR1, USR2,
 /// TERM, CONT and WINCH.
 const PASSED_ON: [i32; 8] = [1, 2, 3, 10, 12, 15, 18, WINCH];
 const WINCH: i32 = 28;
+/// Of those, what is to end us: HUP, INT, QUIT and TERM.
+const ENDING: [i32; 4] = [1, 2, 3, 15];
+
+/// Of what a terminal's others write when the process has ended, no more than this is moved. It
+/// is more than a terminal holds, so all is moved that the process itself wrote.
+const LAST_BYTES: usize = 256 << 10;
+/// How long stdout may take none of it.
+const LAST_WAIT: Duration = Duration::from_secs(10);
 
 /// The caller's terminal in raw mode, restored when dropped.
 struct Raw(Option<Termios>);
@@ -49,16 +69,21 @@ pub(crate) fn foreground(pidfd: &OwnedFd, master: Option<OwnedFd>) -> Result<End
     let signals = orlop_sys::signal::receive(&PASSED_ON)?;
     let raw = master.as_ref().map(|_| Raw::enter());
     if let Some(master) = &master {
+        // Whoever made it has let it go; it is ours alone.
+        fcntl_setfl(master, OFlags::RDWR | OFlags::NONBLOCK)?;
         copy_size(master);
     }
     let mut relay = Relay {
         pidfd,
         signals,
+        stdin: master.as_ref().map(|_| Stream::of(stdin(), OFlags::RDONLY)),
+        stdout: Stream::of(stdout(), OFlags::WRONLY),
         master,
-        input: true,
+        input: Flow::new(),
+        output: Flow::new(),
     };
     while relay.turn()? {}
-    relay.drain();
+    relay.drain()?;
     drop(raw);
     Ok(reap(pidfd)?)
 }
@@ -67,79 +92,156 @@ struct Relay<'r> {
     pidfd: &'r OwnedFd,
     signals: OwnedFd,
     master: Option<OwnedFd>,
-    /// Whether there may be more on stdin.
-    input: bool,
+    /// `None` when nothing (more) comes from it.
+    stdin: Option<Stream>,
+    stdout: Stream,
+    /// From stdin to the master.
+    input: Flow,
+    /// From the master to stdout.
+    output: Flow,
+}
+
+/// What poll said of the descriptors that `Relay::wait` asked for; nothing of the others.
+struct Ready {
+    pidfd: PollFlags,
+    signals: PollFlags,
+    master: PollFlags,
+    stdin: PollFlags,
+    stdout: PollFlags,
 }
 
 impl Relay<'_> {
     /// One round; false when the process has ended.
     fn turn(&mut self) -> Result<bool> {
-        let stdin = stdin();
-        let mut fds = vec![
-            PollFd::new(self.pidfd, PollFlags::IN),
-            PollFd::new(&self.signals, PollFlags::IN),
+        let ready = self.wait()?;
+        if !ready.signals.is_empty()
+            && let Some(signal) = orlop_sys::signals::next(&self.signals)?
+        {
+            self.pass_on(signal)?;
+        }
+        if let (Some(stdin), false) = (&self.stdin, ready.stdin.is_empty())
+            && !self.input.fill(|buffer| stdin.read(buffer))
+        {
+            self.stdin = None;
+        }
+        if ready.master.contains(PollFlags::HUP) {
+            // Nobody is there to read it.
+            self.input.clear();
+        }
+        if let Some(master) = &self.master
+            && !ready.master.is_empty()
+        {
+            if !self.input.empty(|bytes| rustix::io::write(master, bytes)) {
+                self.input.clear();
+            }
+            if !self.output.fill(|buffer| rustix::io::read(master, buffer)) {
+                // Every other end is closed; what remains is to wait for the process.
+                self.close();
+            }
+        }
+        if !ready.stdout.is_empty() {
+            self.write_out();
+        }
+        Ok(ready.pidfd.is_empty())
+    }
+
+    /// Waits for what can be gone on with.
+    fn wait(&self) -> Result<Ready> {
+        let mut ready = Ready {
+            pidfd: PollFlags::empty(),
+            signals: PollFlags::empty(),
+            master: PollFlags::empty(),
+            stdin: PollFlags::empty(),
+            stdout: PollFlags::empty(),
+        };
+        let mut wanted: Vec<(BorrowedFd<'_>, PollFlags, &mut PollFlags)> = vec![
+            (self.pidfd.as_fd(), PollFlags::IN, &mut ready.pidfd),
+            (self.signals.as_fd(), PollFlags::IN, &mut ready.signals),
         ];
         if let Some(master) = &self.master {
-            fds.push(PollFd::new(master, PollFlags::IN));
-            if self.input {
-                fds.push(PollFd::new(&stdin, PollFlags::IN));
+            let (mut flags, to_read) = (PollFlags::empty(), self.output.is_empty());
+            flags.set(PollFlags::IN, to_read);
+            flags.set(PollFlags::OUT, !self.input.is_empty());
+            // That all others are gone is said unasked, again and again.
+            if !flags.is_empty() {
+                wanted.push((master.as_fd(), flags, &mut ready.master));
+            }
+            if let (Some(stdin), true) = (&self.stdin, self.input.is_empty()) {
+                wanted.push((stdin.as_fd(), PollFlags::IN, &mut ready.stdin));
             }
         }
+        if !self.output.is_empty() {
+            wanted.push((self.stdout.as_fd(), PollFlags::OUT, &mut ready.stdout));
+        }
+        let mut fds: Vec<_> = wanted
+            .iter()
+            .map(|(fd, flags, _)| PollFd::from_borrowed_fd(*fd, *flags))
+            .collect();
         match poll(&mut fds, None) {
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(_) => {
+                for ((_, _, said), fd) in wanted.iter_mut().zip(&fds) {
+                    **said = fd.revents();
+                }
+            }
+            Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let is = |index: usize| ready.get(index).copied().unwrap_or(false);
-        drop(fds);
-        if is(1) {
-            self.pass_signal_on()?;
-        }
-        if is(2) {
-            self.output();
-        }
-        if is(3) {
-            self.input = self
-                .master
-                .as_ref()
-                .is_some_and(|master| copy(stdin, master));
-        }
-        Ok(!is(0))
+        drop((wanted, fds));
+        Ok(ready)
     }
 
-    fn output(&mut self) {
-        if !self
-            .master
-            .as_ref()
-            .is_some_and(|master| copy(master, stdout()))
-        {
-            // Every other end is closed; what remains is to wait for the process.
-            self.master = None;
+    fn write_out(&mut self) {
+        if !self.output.empty(|bytes| self.stdout.write(bytes)) {
+            self.output.clear();
+            self.close();
         }
     }
 
-    /// What the process wrote last.
-    fn drain(&mut self) {
-        while let Some(master) = &self.master {
-            let mut fds = [PollFd::new(master, PollFlags::IN)];
-            let now = rustix::event::Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
-            if !matches!(poll(&mut fds, Some(&now)), Ok(1..)) {
-                return;
+    fn close(&mut self) {
+        self.master = None;
+        self.stdin = None;
+        self.input.clear();
+    }
+
+    /// What the process wrote last. Others may still write there, without end; and who does
+    /// not take what is written is not waited for without end.
+    fn drain(&mut self) -> Result<()> {
+        let mut left = LAST_BYTES;
+        loop {
+            if self.output.is_empty() {
+                let Some(master) = self.master.as_ref().filter(|_| left > 0) else {
+                    return Ok(());
+                };
+                let more = self.output.fill(|buffer| rustix::io::read(master, buffer));
+                if !more || self.output.is_empty() {
+                    return Ok(());
+                }
+                left = left.saturating_sub(self.output.len());
             }
-            self.output();
+            let mut fds = [
+                PollFd::new(&self.signals, PollFlags::IN),
+                PollFd::new(&self.stdout, PollFlags::OUT),
+            ];
+            match poll(&mut fds, Some(&timespec(LAST_WAIT))) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            let [signalled, writable] = fds.map(|fd| !fd.revents().is_empty());
+            if signalled
+                && orlop_sys::signals::next(&self.signals)?
+                    .is_some_and(|signal| ENDING.contains(&signal))
+            {
+                return Ok(());
+            }
+            if writable {
+                self.write_out();
+            }
         }
     }
 
-    fn pass_signal_on(&self) -> Result<()> {
-        // struct signalfd_siginfo: 128 bytes, the number first.
-        let mut info = [0_u8; 128];
-        if rustix::io::read(&self.signals, &mut info)? < 4 {
-            return Ok(());
-        }
-        let signal = i32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
+    fn pass_on(&self, signal: i32) -> Result<()> {
         match (&self.master, signal) {
             (Some(master), WINCH) => copy_size(master),
             _ => match orlop_sys::signal::send(self.pidfd, signal) {
@@ -156,21 +258,4 @@ fn copy_size(master: &OwnedFd) {
         // A terminal of the wrong size still works.
         let _ = tcsetwinsize(master, size);
     }
-}
-
-/// Copies what is there; false at the end or when either side is gone.
-fn copy(from: impl AsFd, to: impl AsFd) -> bool {
-    let mut buffer = [0_u8; 8192];
-    let got = match rustix::io::retry_on_intr(|| rustix::io::read(&from, &mut buffer)) {
-        Ok(0) | Err(_) => return false,
-        Ok(got) => got,
-    };
-    let mut rest = &buffer[..got];
-    while !rest.is_empty() {
-        match rustix::io::retry_on_intr(|| rustix::io::write(&to, rest)) {
-            Ok(written) => rest = &rest[written..],
-            Err(_) => return false,
-        }
-    }
-    true
 }

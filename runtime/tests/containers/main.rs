@@ -18,6 +18,7 @@ mod mounts;
 mod notify;
 mod options;
 mod paused;
+mod relay;
 mod roots;
 mod running;
 mod support;
