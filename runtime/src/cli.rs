@@ -1,6 +1,7 @@
 //! The command line, as runc has it.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -368,22 +369,30 @@ fn run_container(cli: &Cli, args: &CreateArgs, detach: bool, keep: bool) -> Resu
     let root = &cli.root;
     let relays = !detach && args.console_socket.is_none();
     let (terminal, master) = terminal(relays, args.console_socket.clone())?;
+    // From here on they wait for the relay: one that ended us would leave a container that runs.
+    let signals = (!detach).then(relay::signals).transpose()?;
     let created = create::create(root, &args.request(cli)?, terminal)?;
     let started = start::begin(&created.dir, &created.record);
     // Others may work on it while it runs.
     drop(created.dir);
-    let ran = started.and_then(|()| {
-        if detach {
-            Ok(0)
-        } else {
-            foreground(&created.child, master.filter(|_| created.terminal))
+    let ran = started.and_then(|()| match signals {
+        None => Ok(0),
+        Some(signals) => {
+            let master = master.filter(|_| created.terminal);
+            foreground(&created.child, master, signals)
         }
     });
-    if ran.is_err() || !(detach || keep) {
-        // Forced: without a pid namespace of its own the container may have left others.
-        delete::delete(root, &args.id, true)?;
+    if ran.is_ok() && (detach || keep) {
+        return ran;
     }
-    ran
+    match (ran, delete::delete_same(root, &created.record)) {
+        (ran, Ok(())) => ran,
+        (Ok(_), Err(error)) => Err(error),
+        (Err(first), Err(second)) => Err(first.context(format!(
+            "container {} cannot be deleted either ({second:#}); what failed first",
+            args.id
+        ))),
+    }
 }
 
 fn exec_process(root: &std::path::Path, args: &ExecArgs) -> Result<u8> {
@@ -413,15 +422,13 @@ fn exec_process(root: &std::path::Path, args: &ExecArgs) -> Result<u8> {
     if args.detach {
         Ok(0)
     } else {
-        foreground(&executed.child, master.filter(|_| executed.terminal))
+        let master = master.filter(|_| executed.terminal);
+        foreground(&executed.child, master, relay::signals()?)
     }
 }
 
 /// Where a terminal goes, and our end of it if that is to us.
-fn terminal(
-    ours: bool,
-    socket: Option<PathBuf>,
-) -> Result<(Terminal, Option<std::os::fd::OwnedFd>)> {
+fn terminal(ours: bool, socket: Option<PathBuf>) -> Result<(Terminal, Option<OwnedFd>)> {
     if !ours {
         return Ok((Terminal::Socket(socket), None));
     }
@@ -430,8 +437,8 @@ fn terminal(
     Ok((Terminal::Ours(left), Some(right)))
 }
 
-fn foreground(child: &Child, terminal: Option<std::os::fd::OwnedFd>) -> Result<u8> {
+fn foreground(child: &Child, terminal: Option<OwnedFd>, signals: OwnedFd) -> Result<u8> {
     let master = terminal.map(|socket| receive_fd(&socket)).transpose()?;
-    let ended = relay::foreground(&child.pidfd, master)?;
+    let ended = relay::foreground(&child.pidfd, master, signals)?;
     Ok(u8::try_from(ended.shell_status()).unwrap_or(u8::MAX))
 }

@@ -61,6 +61,8 @@ const STEPS: &[Step] = &[
 
 /// Runs in the child. Returns its exit status, which means that something failed.
 pub(crate) fn run(mut birth: Birth<'_>) -> i32 {
+    // Those that wait are for `run`'s relay.
+    orlop_sys::signal::unblock();
     for (name, step) in STEPS {
         if let Err(error) = step(&mut birth) {
             // If the parent is gone too, nobody is left to be told.

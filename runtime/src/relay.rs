@@ -64,9 +64,18 @@ impl Drop for Raw {
     }
 }
 
-/// Waits for the end of our child `pidfd`, relaying to and from `master` if there is one.
-pub(crate) fn foreground(pidfd: &OwnedFd, master: Option<OwnedFd>) -> Result<Ended> {
-    let signals = orlop_sys::signal::receive(&PASSED_ON)?;
+/// Has the signals that are passed on wait, from now on.
+pub(crate) fn signals() -> Result<OwnedFd> {
+    Ok(orlop_sys::signal::receive(&PASSED_ON)?)
+}
+
+/// Waits for the end of our child `pidfd`, relaying to and from `master` if there is one, and
+/// `signals` to it.
+pub(crate) fn foreground(
+    pidfd: &OwnedFd,
+    master: Option<OwnedFd>,
+    signals: OwnedFd,
+) -> Result<Ended> {
     let raw = master.as_ref().map(|_| Raw::enter());
     if let Some(master) = &master {
         // Whoever made it has let it go; it is ours alone.

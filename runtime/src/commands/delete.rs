@@ -20,7 +20,27 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     if force && !root.join(id).exists() {
         return Ok(());
     }
-    let dir = Dir::open(root, id)?;
+    remove(Dir::open(root, id)?, id, force)
+}
+
+/// Deletes the container that `made` is the record of, by force, because without a pid namespace
+/// of its own it may have left processes. If it is gone, whoever has its id now is left alone.
+pub(crate) fn delete_same(root: &Path, made: &Record) -> Result<()> {
+    let is_same = |dir: &Dir| -> Result<bool> {
+        let same = |now: Record| (now.pid, now.start_time) == (made.pid, made.start_time);
+        Ok(dir.record()?.is_some_and(same))
+    };
+    match Dir::open(root, &made.id) {
+        Ok(dir) if is_same(&dir)? => remove(dir, &made.id, true),
+        Ok(_) => Ok(()),
+        Err(error) => match Dir::open_unlocked(root, &made.id) {
+            Ok(dir) if is_same(&dir)? => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        },
+    }
+}
+
+fn remove(dir: Dir, id: &str, force: bool) -> Result<()> {
     let record = match dir.record() {
         Ok(record) => record,
         Err(_) if force => None,

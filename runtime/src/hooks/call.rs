@@ -94,6 +94,8 @@ impl Call<'_> {
             command.current_dir(directory);
         }
         orlop_sys::pass::nothing_on(&mut command);
+        // `run` blocks those that it passes on.
+        orlop_sys::signals::unblock_in(&mut command);
         command
     }
 }

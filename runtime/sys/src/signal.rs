@@ -12,6 +12,11 @@ pub fn reset() {
         // the call fails and changes nothing.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    unblock();
+}
+
+/// Blocks no signal any more, for a process that has what its parent blocked.
+pub fn unblock() {
     let mut none = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initialises the set that sigprocmask then reads.
     unsafe {

@@ -20,6 +20,7 @@ mod options;
 mod paused;
 mod relay;
 mod roots;
+mod run;
 mod running;
 mod support;
 mod unharmed;
