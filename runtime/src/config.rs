@@ -31,6 +31,8 @@ pub(crate) struct Bundle {
     pub(crate) domainname: Option<String>,
     pub(crate) annotations: Option<std::collections::HashMap<String, String>>,
     pub(crate) version: String,
+    /// config.json as it was read.
+    pub(crate) text: Vec<u8>,
 }
 
 impl Bundle {
@@ -45,10 +47,27 @@ impl Bundle {
             .canonicalize()
             .with_context(|| format!("bundle {}: no such directory", dir.display()))?;
         let path = config.map_or_else(|| dir.join("config.json"), Path::to_owned);
-        let text = read_bounded(&path)?;
-        let spec = document::spec(&text).with_context(|| format!("{}", path.display()))?;
-        check(dir, &spec).with_context(|| format!("{}", path.display()))
+        Bundle::read(dir, &path)
     }
+
+    /// As it was when its container was created, from the copy that was kept then.
+    pub(crate) fn kept(dir: &Path, copy: &Path) -> Result<Bundle> {
+        Bundle::read(dir.to_owned(), copy)
+    }
+
+    fn read(dir: PathBuf, path: &Path) -> Result<Bundle> {
+        let text = read_bounded(path)?;
+        let spec = document::spec(&text).with_context(|| format!("{}", path.display()))?;
+        let mut bundle = check(dir, &spec).with_context(|| format!("{}", path.display()))?;
+        bundle.text = text;
+        Ok(bundle)
+    }
+}
+
+/// The hooks alone, of the copy that was kept.
+pub(crate) fn kept_hooks(copy: &Path) -> Result<Hooks> {
+    let text = read_bounded(copy)?;
+    document::hooks(&text).with_context(|| format!("{}", copy.display()))
 }
 
 /// Reads a process JSON for `exec --process`.
@@ -134,6 +153,7 @@ fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
         domainname: spec.domainname().clone(),
         annotations: spec.annotations().clone(),
         version: version.clone(),
+        text: Vec::new(),
     })
 }
 

@@ -20,6 +20,16 @@ pub(crate) fn spec(text: &[u8]) -> serde_json::Result<Spec> {
     serde_json::from_slice(text).map(Document::into_spec)
 }
 
+/// Reads the hooks of a config.json, and nothing else of it.
+pub(crate) fn hooks(text: &[u8]) -> serde_json::Result<Hooks> {
+    #[derive(Deserialize)]
+    struct Document {
+        hooks: Option<Hooks>,
+    }
+    let document: Document = serde_json::from_slice(text)?;
+    Ok(document.hooks.unwrap_or_default())
+}
+
 /// Reads a process JSON.
 pub(crate) fn process(text: &[u8]) -> serde_json::Result<Process> {
     serde_json::from_slice(text).map(ProcessDocument::into_process)
@@ -113,6 +123,8 @@ mod tests {
         for text in &texts {
             let expected: Spec = serde_json::from_str(text).unwrap();
             assert_eq!(spec(text.as_bytes()).unwrap(), expected, "{text}");
+            let alone = hooks(text.as_bytes()).unwrap();
+            assert_eq!(alone, expected.hooks().clone().unwrap_or_default());
         }
         for name in process_fields.keys() {
             let mut fields = process_fields.clone();

@@ -37,11 +37,17 @@ fn flag(kind: LinuxNamespaceType) -> i32 {
     }
 }
 
+/// Flags of every kind that is not the caller's own: new or joined.
+pub(crate) fn kinds(linux: &Linux) -> i32 {
+    let listed = linux.namespaces().iter().flatten();
+    listed.fold(0, |all, namespace| all | flag(namespace.typ()))
+}
+
 #[derive(Debug)]
 pub(crate) struct Namespaces {
     /// Flags of the kinds to be made new.
     pub(crate) new: i32,
-    /// Flags of every kind that is not the caller's own: new or joined.
+    /// As of [`kinds`].
     pub(crate) all: i32,
     /// Flags of the kinds whose path leads to the caller's own: what is set there, is set for the
     /// host.
@@ -68,9 +74,9 @@ impl Namespaces {
 
     pub(crate) fn open(linux: &Linux) -> Result<Namespaces> {
         let mut result = Namespaces::none();
+        result.all = kinds(linux);
         for namespace in linux.namespaces().iter().flatten() {
             let flag = flag(namespace.typ());
-            result.all |= flag;
             match namespace
                 .path()
                 .as_deref()

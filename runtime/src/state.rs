@@ -1,10 +1,12 @@
 //! What is recorded of a container, one directory each: `<root>/<id>/`.
 //!
 //! `state.json` is written once, before `create` returns; without it the container is still
-//! being created (or a `create` was killed). `start.sock` is where the created process
-//! listens. `cgroup` is a link to the cgroup from before that is made, so that it is found
-//! whenever `create` is killed. Everything else is asked of the kernel each time, so no record can grow stale:
-//! the process by pid and start time, "created" by whether somebody listens.
+//! being created (or a `create` was killed). `config.json` is a copy of what `create` read: a
+//! bundle that changes later, or goes, changes no container. `start.sock` is where the created
+//! process listens. `cgroup` is a link to the cgroup from before that is made, so that it is
+//! found whenever `create` is killed. Everything else is asked of the kernel each time, so no
+//! record can grow stale: the process by pid and start time, "created" by whether somebody
+//! listens.
 //!
 //! Whoever changes a container holds flock on its directory.
 
@@ -26,10 +28,11 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup;
+use crate::config::kept_hooks;
 use crate::handshake::Channel;
 
-/// Written before `state.json`, and only if there are hooks to run later.
-const HOOKS: &str = "hooks.json";
+/// The copy of what `create` read. Written before `state.json`.
+const CONFIG: &str = "config.json";
 
 /// The states of the OCI runtime spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,9 +62,9 @@ pub(crate) struct Record {
     pub(crate) start_time: u64,
     /// Absolute, below the cgroup v2 mount; `None` where the machine has no such hierarchy.
     pub(crate) cgroup: Option<PathBuf>,
-    /// Where config.json is, if not in the bundle by that name; `exec` reads it again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) config: Option<PathBuf>,
+    /// There are hooks for `start` or `delete` to run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) later_hooks: bool,
     /// No process of the container gets a session keyring of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) no_new_keyring: bool,
@@ -185,17 +188,22 @@ impl Dir {
         self.replace("state.json", &serde_json::to_vec(record)?)
     }
 
-    /// Notes the hooks that later commands run.
-    pub(crate) fn write_hooks(&self, hooks: &Hooks) -> Result<()> {
-        self.replace(HOOKS, &serde_json::to_vec(hooks)?)
+    /// Keeps what `create` read, for later commands.
+    pub(crate) fn keep_config(&self, text: &[u8]) -> Result<()> {
+        self.replace(CONFIG, text)
     }
 
-    pub(crate) fn hooks(&self) -> Result<Hooks> {
-        let path = self.path.join(HOOKS);
-        match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).with_context(|| path.display().to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Hooks::default()),
-            Err(error) => Err(anyhow::Error::from(error).context(path.display().to_string())),
+    /// Where that is.
+    pub(crate) fn kept_config(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    /// The hooks that later commands run. Without any, the copy is not even read.
+    pub(crate) fn hooks(&self, record: &Record) -> Result<Hooks> {
+        if record.later_hooks {
+            kept_hooks(&self.kept_config())
+        } else {
+            Ok(Hooks::default())
         }
     }
 
@@ -275,7 +283,7 @@ impl Dir {
 
     /// Frees the id.
     pub(crate) fn remove(self) -> Result<()> {
-        for name in ["state.json", HOOKS, "state.new", "start.sock", "cgroup"] {
+        for name in ["state.json", CONFIG, "state.new", "start.sock", "cgroup"] {
             match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => {

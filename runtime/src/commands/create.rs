@@ -92,9 +92,10 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let mut namespaces = Namespaces::open(linux)?;
     let joins = namespaces.take_parent_joins();
     joined::note_mappings(&mut bundle, &joins)?;
-    let linux = &bundle.linux;
     let guard = DirGuard(Some(Dir::create(root, &request.id)?));
     let dir = guard.0.as_ref().context("no state directory")?;
+    dir.keep_config(&std::mem::take(&mut bundle.text))?;
+    let linux = &bundle.linux;
     let note = |path: &Path| dir.note_cgroup(path);
     let mut cgroup = request.cgroups.create(linux, &request.id, note)?;
     let prepared = rootfs::prepare(&bundle, &namespaces, cgroup.as_ref().map(Cgroup::path))?;
@@ -220,9 +221,6 @@ fn record(
     child: &Child,
 ) -> Result<Record> {
     let (start_time, _) = start_time(child.pid).context("the container's process is gone")?;
-    if let Some(hooks) = hooks::to_keep(&bundle.hooks) {
-        dir.write_hooks(&hooks)?;
-    }
     let record = Record {
         oci_version: bundle.version.clone(),
         id: request.id.clone(),
@@ -232,21 +230,11 @@ fn record(
         annotations: bundle.annotations.clone(),
         start_time,
         cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
-        config: absolute(request.config.as_deref())?,
+        later_hooks: hooks::are_later(&bundle.hooks),
         no_new_keyring: request.no_new_keyring,
     };
     dir.write(&record)?;
     Ok(record)
-}
-
-/// Relative to where the caller is, not to the bundle.
-fn absolute(config: Option<&Path>) -> Result<Option<PathBuf>> {
-    config
-        .map(|path| {
-            path.canonicalize()
-                .with_context(|| format!("--config {}", path.display()))
-        })
-        .transpose()
 }
 
 /// Frees the id again unless the container got complete.

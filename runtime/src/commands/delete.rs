@@ -76,7 +76,7 @@ fn remove(dir: Dir, id: &str, force: bool) -> Result<()> {
         cgroup::remove(path)?;
     }
     // What cannot be read any more must not keep the container for ever.
-    let hooks = match dir.hooks() {
+    let hooks = match dir.hooks(&record) {
         Ok(hooks) => hooks,
         Err(_) if force => Hooks::default(),
         Err(error) => return Err(error),

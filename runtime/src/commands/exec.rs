@@ -21,7 +21,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
 use crate::init::root_of_namespace;
-use crate::namespaces::{Namespaces, libc_flags};
+use crate::namespaces::{self, libc_flags};
 use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule};
 use crate::selfexe;
 use crate::state::{Dir, Record, Status, process as container_process};
@@ -79,7 +79,7 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
         }
         Status::Stopped => bail!("container not running: {} has stopped", request.id),
     }
-    let bundle = Bundle::load(&record.bundle, record.config.as_deref())?;
+    let bundle = Bundle::kept(&record.bundle, &dir.kept_config())?;
     let linux = &bundle.linux;
     selfexe::protect(linux)?;
     let process = wanted(&bundle, request)?;
@@ -207,7 +207,7 @@ fn launch(
     if !request.ignore_paused {
         cgroup.as_ref().map_or(Ok(()), cgroup::check_thawed)?;
     }
-    let all = Namespaces::open(&bundle.linux)?.all;
+    let all = namespaces::kinds(&bundle.linux);
     if all & libc_flags::PID != 0 {
         // Only our children move there.
         orlop_sys::namespace::join(&target, libc_flags::PID).context("join the pid namespace")?;

@@ -36,7 +36,12 @@ pub(crate) fn begin(dir: &Dir, record: &Record) -> Result<()> {
         Some(other) => bail!("container {id}: unexpected answer {other:?}"),
     }
     let subject = Subject::of_record(record);
-    let run = hooks::run(&dir.hooks()?, Kind::Poststart, &subject, Some(record.pid));
+    let run = hooks::run(
+        &dir.hooks(record)?,
+        Kind::Poststart,
+        &subject,
+        Some(record.pid),
+    );
     if run.is_err() {
         // The hook's error is the one to tell; what did not end is still there to be deleted.
         let _ = super::delete::end(record);

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Each gets the container's state on stdin. The first that fails ends its step with an error,
-//! but for `poststop`, whose failures are warnings. What `start` and `delete` run was noted by
-//! `create`: a config.json that changes later changes no container.
+//! but for `poststop`, whose failures are warnings. What `start` and `delete` run is in the copy
+//! of config.json that `create` kept.
 
 mod call;
 
@@ -95,15 +95,11 @@ pub(crate) fn are_in_create(hooks: &Hooks) -> bool {
         .any(|kind| !of(hooks, kind).is_empty())
 }
 
-/// What `start` and `delete` will need; `None` when that is nothing.
-pub(crate) fn to_keep(hooks: &Hooks) -> Option<Hooks> {
-    let mut kept = Hooks::default();
-    kept.set_poststart(hooks.poststart().clone())
-        .set_poststop(hooks.poststop().clone());
-    let any = [Kind::Poststart, Kind::Poststop]
+/// Whether there are some for `start` or `delete` to run.
+pub(crate) fn are_later(hooks: &Hooks) -> bool {
+    [Kind::Poststart, Kind::Poststop]
         .into_iter()
-        .any(|kind| !of(hooks, kind).is_empty());
-    any.then_some(kept)
+        .any(|kind| !of(hooks, kind).is_empty())
 }
 
 /// Refuses what could not be run, before anything is made.
@@ -209,14 +205,20 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_needed_later_is_kept() {
-        let all = hooks(
-            r#"{"prestart":[{"path":"/a"}],"createContainer":[{"path":"/b"}],
-                "poststart":[{"path":"/c"}]}"#,
-        );
-        let kept = to_keep(&all).unwrap();
-        assert_eq!(of(&kept, Kind::Poststart).len(), 1);
-        assert!(!are_in_create(&kept) && are_in_create(&all));
-        assert!(to_keep(&hooks(r#"{"prestart":[{"path":"/a"}],"poststop":[]}"#)).is_none());
+    fn when_there_are_some_to_run() {
+        for (kind, in_create, later) in [
+            ("prestart", true, false),
+            ("createRuntime", true, false),
+            ("createContainer", true, false),
+            ("startContainer", false, false),
+            ("poststart", false, true),
+            ("poststop", false, true),
+        ] {
+            let one = hooks(&format!(r#"{{"{kind}":[{{"path":"/a"}}]}}"#));
+            let none = hooks(&format!(r#"{{"{kind}":[]}}"#));
+            assert_eq!(are_in_create(&one), in_create, "{kind}");
+            assert_eq!(are_later(&one), later, "{kind}");
+            assert!(!are_in_create(&none) && !are_later(&none), "{kind}");
+        }
     }
 }

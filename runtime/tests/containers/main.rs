@@ -11,6 +11,7 @@ mod commands;
 mod devices;
 mod exec;
 mod hooks;
+mod kept;
 mod leftovers;
 #[cfg(target_arch = "x86_64")]
 mod machines;
