@@ -90,7 +90,13 @@ pub(crate) fn run(mut birth: Birth<'_>) -> i32 {
         return 1;
     };
     let subject = Subject::of_bundle(bundle, id);
-    let error = match hooks::run(&bundle.hooks, Kind::StartContainer, &subject, own_pid()) {
+    let error = match hooks::run(
+        &bundle.hooks,
+        Kind::StartContainer,
+        &subject,
+        own_pid(),
+        None,
+    ) {
         Ok(()) => plan.execute(preserved_fds),
         Err(error) => error,
     };
@@ -184,7 +190,13 @@ fn enter_root(birth: &mut Birth<'_>) -> Result<()> {
             parent.expect(&Message::Hooked)?;
         }
         let subject = Subject::of_bundle(bundle, birth.id);
-        hooks::run(&bundle.hooks, Kind::CreateContainer, &subject, own_pid())
+        hooks::run(
+            &bundle.hooks,
+            Kind::CreateContainer,
+            &subject,
+            own_pid(),
+            None,
+        )
     };
     let inside = !hooks::of(&bundle.hooks, Kind::CreateContainer).is_empty();
     let layout = Layout {

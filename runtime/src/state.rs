@@ -1,14 +1,16 @@
 //! What is recorded of a container, one directory each: `<root>/<id>/`.
 //!
-//! `state.json` is written once, before `create` returns; without it the container is still
-//! being created (or a `create` was killed). `config.json` is a copy of what `create` read: a
-//! bundle that changes later, or goes, changes no container. `start.sock` is where the created
-//! process listens. `cgroup` is a link to the cgroup from before that is made, so that it is
-//! found whenever `create` is killed. Everything else is asked of the kernel each time, so no
-//! record can grow stale: the process by pid and start time, "created" by whether somebody
-//! listens.
+//! `state.json` is written before `create` returns; without it the container is still being
+//! created (or a `create` was killed). Where `create` runs hooks, which may take long, it is
+//! written before them, too, as of a container that is being created. `config.json` is a copy of
+//! what `create` read: a bundle that changes later, or goes, changes no container. `start.sock`
+//! is where the created process listens. `cgroup` is a link to the cgroup from before that is
+//! made, so that it is found whenever `create` is killed. Everything else is asked of the kernel
+//! each time, so no record can grow stale: the process by pid and start time, "created" by
+//! whether somebody listens.
 //!
-//! Whoever changes a container holds flock on its directory.
+//! Whoever changes a container holds flock on its directory, but for the time that `poststart`
+//! hooks take.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -16,6 +18,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Hooks;
@@ -33,6 +36,9 @@ use crate::handshake::Channel;
 
 /// The copy of what `create` read. Written before `state.json`.
 const CONFIG: &str = "config.json";
+
+/// How long a command waits for another one that works on the same container.
+const UNLOCKED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The states of the OCI runtime spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,20 +118,55 @@ impl Dir {
         made.lock()
     }
 
-    /// Opens and locks; waits while another command works on the container.
+    /// Opens and locks; waits a while if another command works on the container.
     pub(crate) fn open(root: &Path, id: &str) -> Result<Dir> {
         Dir::open_unlocked(root, id)?.lock()
     }
 
+    /// Locks at once, or not at all.
+    pub(crate) fn try_lock(&self) -> Result<bool> {
+        let operation = FlockOperation::NonBlockingLockExclusive;
+        match rustix::io::retry_on_intr(|| rustix::fs::flock(&self.fd, operation)) {
+            Ok(()) => Ok(true),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(errno) => {
+                Err(anyhow::Error::from(errno).context(format!("lock {}", self.path.display())))
+            }
+        }
+    }
+
+    /// Lets others work on the container until it is locked again.
+    pub(crate) fn unlock(&self) -> Result<()> {
+        rustix::fs::flock(&self.fd, FlockOperation::Unlock)
+            .with_context(|| format!("unlock {}", self.path.display()))
+    }
+
     fn lock(self) -> Result<Dir> {
-        rustix::io::retry_on_intr(|| rustix::fs::flock(&self.fd, FlockOperation::LockExclusive))
-            .with_context(|| format!("lock {}", self.path.display()))?;
+        self.relock()?;
+        Ok(self)
+    }
+
+    /// Whoever has the lock may be running a hook for as long as that likes, so it is waited for
+    /// no longer than [`UNLOCKED_WITHIN`].
+    pub(crate) fn relock(&self) -> Result<()> {
+        let (began, mut pause) = (Instant::now(), Duration::from_millis(1));
+        while !self.try_lock()? {
+            ensure!(
+                began.elapsed() < UNLOCKED_WITHIN,
+                "another command works on container {} and has not ended within {} s; if that is \
+                 because of a hook, delete --force ends both",
+                self.id,
+                UNLOCKED_WITHIN.as_secs()
+            );
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
         // It may have been deleted, and made anew, before we had the lock.
         let same = rustix::fs::stat(&self.path).is_ok_and(|now| {
             rustix::fs::fstat(&self.fd).is_ok_and(|ours| ours.st_ino == now.st_ino)
         });
         ensure!(same, "container {} does not exist", self.id);
-        Ok(self)
+        Ok(())
     }
 
     /// Notes where the container's cgroup is going to be.
@@ -176,12 +217,25 @@ impl Dir {
 
     /// The record of a container whose creation was completed.
     pub(crate) fn created_record(&self) -> Result<Record> {
-        self.record()?.with_context(|| {
-            format!(
-                "container {} was never completely created; delete it with --force",
-                self.id
-            )
-        })
+        let record = self.any_record()?;
+        if record.status == Status::Creating {
+            let id = &self.id;
+            process(&record)?.with_context(|| self.unfinished())?;
+            bail!("container {id} is still being created; wait, or delete it with --force");
+        }
+        Ok(record)
+    }
+
+    /// The record of a container that is perhaps still being created.
+    pub(crate) fn any_record(&self) -> Result<Record> {
+        self.record()?.with_context(|| self.unfinished())
+    }
+
+    fn unfinished(&self) -> String {
+        format!(
+            "container {} was never completely created; delete it with --force",
+            self.id
+        )
     }
 
     pub(crate) fn write(&self, record: &Record) -> Result<()> {
@@ -270,6 +324,9 @@ impl Dir {
     pub(crate) fn status(&self, record: &Record) -> Result<Status> {
         if process(record)?.is_none() {
             return Ok(Status::Stopped);
+        }
+        if record.status == Status::Creating {
+            return Ok(Status::Creating);
         }
         if record.cgroup.as_deref().is_some_and(cgroup::is_frozen) {
             return Ok(Status::Paused);

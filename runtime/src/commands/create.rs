@@ -158,10 +158,16 @@ fn see_through(
     hooked: &mut bool,
 ) -> Result<Record> {
     let (child, cgroup) = (raising.child, raising.cgroup);
+    let mut record = record(request, raising.bundle, cgroup, child)?;
+    if hooks::are_in_create(&raising.bundle.hooks) {
+        // Who knows how long they take: meanwhile `state` and `delete --force` find it.
+        dir.write(&record)?;
+    }
     raising
         .run(prepared, hooked)
         .map_err(|error| diagnose(error, child, cgroup))?;
-    let record = record(dir, request, raising.bundle, cgroup, child)?;
+    record.status = Status::Created;
+    dir.write(&record)?;
     raising.channel.send(&Message::Recorded)?;
     // The last of all, because it is where the caller says: nothing takes it away again.
     if let Some(path) = &request.pid_file {
@@ -213,18 +219,18 @@ fn diagnose(error: anyhow::Error, child: &Child, cgroup: Option<&Cgroup>) -> any
     }
 }
 
+/// As of a container that is being created.
 fn record(
-    dir: &Dir,
     request: &Request,
     bundle: &Bundle,
     cgroup: Option<&Cgroup>,
     child: &Child,
 ) -> Result<Record> {
     let (start_time, _) = start_time(child.pid).context("the container's process is gone")?;
-    let record = Record {
+    Ok(Record {
         oci_version: bundle.version.clone(),
         id: request.id.clone(),
-        status: Status::Created,
+        status: Status::Creating,
         pid: child.pid,
         bundle: bundle.dir.clone(),
         annotations: bundle.annotations.clone(),
@@ -232,9 +238,7 @@ fn record(
         cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
         later_hooks: hooks::are_later(&bundle.hooks),
         no_new_keyring: request.no_new_keyring,
-    };
-    dir.write(&record)?;
-    Ok(record)
+    })
 }
 
 /// Frees the id again unless the container got complete.

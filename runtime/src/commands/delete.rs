@@ -20,7 +20,19 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     if force && !root.join(id).exists() {
         return Ok(());
     }
-    remove(Dir::open(root, id)?, id, force)
+    let dir = Dir::open_unlocked(root, id)?;
+    if force && !dir.try_lock()? {
+        // Whoever has the lock may wait for a hook for ever: not without the process.
+        if let Ok(Some(record)) = dir.record() {
+            end_process(&record)?;
+        }
+    }
+    match dir.relock() {
+        // It was being created or deleted, and that has ended.
+        Err(_) if force && !root.join(id).exists() => return Ok(()),
+        locked => locked?,
+    }
+    remove(dir, id, force)
 }
 
 /// Deletes the container that `made` is the record of, by force, because without a pid namespace
@@ -91,6 +103,11 @@ pub(super) fn end(record: &Record) -> Result<()> {
     if let Some(path) = &record.cgroup {
         cgroup::kill(path)?;
     }
+    end_process(record)
+}
+
+/// Kills the first process alone, as may be done without the lock: it can be no other's.
+fn end_process(record: &Record) -> Result<()> {
     let Some(pidfd) = process(record)? else {
         return Ok(());
     };

@@ -9,7 +9,7 @@ use crate::state::{Dir, Record, Status};
 
 pub(crate) fn state(root: &Path, id: &str) -> Result<()> {
     let dir = Dir::open_unlocked(root, id)?;
-    let record = now(&dir, dir.created_record()?)?;
+    let record = now(&dir, dir.any_record()?)?;
     print(&serde_json::to_string_pretty(&record)?)
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn list(root: &Path, form: Form) -> Result<()> {
         Ok(entries) => {
             for entry in entries {
                 let name = entry?.file_name();
-                // One that is being created or deleted at this moment is not listed.
+                // Without a record it is being made, or removed, at this moment.
                 if let Some(name) = name.to_str()
                     && let Ok(dir) = Dir::open_unlocked(root, name)
                     && let Ok(Some(record)) = dir.record()

@@ -1,6 +1,6 @@
 //! What `create` does for the child while that sets itself up: all that only the parent may.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use oci_spec::runtime::ContainerState;
@@ -94,8 +94,9 @@ impl Raising<'_> {
         self.channel.expect(&Message::Built)?;
         *begun = true;
         let subject = Subject::of_bundle(self.bundle, self.id);
+        let (pid, pidfd) = (Some(self.child.pid), Some(self.child.pidfd.as_fd()));
         for kind in [Kind::Prestart, Kind::CreateRuntime] {
-            hooks::run(&self.bundle.hooks, kind, &subject, Some(self.child.pid))?;
+            hooks::run(&self.bundle.hooks, kind, &subject, pid, pidfd)?;
         }
         Ok(self.channel.send(&Message::Hooked)?)
     }

@@ -35,15 +35,21 @@ pub(crate) fn begin(dir: &Dir, record: &Record) -> Result<()> {
         Some(Message::Failed(failure)) => return Err(failure.into()),
         Some(other) => bail!("container {id}: unexpected answer {other:?}"),
     }
+    if record.later_hooks {
+        run_poststart(dir, record)?;
+    }
+    Ok(())
+}
+
+/// The container runs, so others may work on it meanwhile: who knows how long that takes.
+fn run_poststart(dir: &Dir, record: &Record) -> Result<()> {
+    let hooks = dir.hooks(record)?;
+    dir.unlock()?;
     let subject = Subject::of_record(record);
-    let run = hooks::run(
-        &dir.hooks(record)?,
-        Kind::Poststart,
-        &subject,
-        Some(record.pid),
-    );
-    if run.is_err() {
-        // The hook's error is the one to tell; what did not end is still there to be deleted.
+    let run = hooks::run(&hooks, Kind::Poststart, &subject, Some(record.pid), None);
+    // The hook's error is the one to tell; what did not end is still there to be deleted, and
+    // what was deleted meanwhile has ended.
+    if run.is_err() && dir.relock().is_ok() {
         let _ = super::delete::end(record);
     }
     run

@@ -1,10 +1,10 @@
 //! One call of one hook, to its end or to the end of its time.
 //!
-//! Everything is waited for in one poll: the hook's end, room for its input, its output. A hook
-//! that reads nothing, writes without end or leaves somebody behind who holds its streams
+//! Everything is waited for in one poll: the hook's end, room for its input, its output, the end
+//! of the container that it is for. A hook that reads nothing, writes without end or leaves somebody behind who holds its streams
 //! open cannot keep us.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -28,13 +28,23 @@ pub(super) struct Call<'c> {
     pub(super) directory: Option<&'c Path>,
     /// What it finds on stdin.
     pub(super) input: &'c [u8],
+    /// The process without which it is of no use, if there is one.
+    pub(super) process: Option<BorrowedFd<'c>>,
+}
+
+/// What a hook was waited for until.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    ItEnded,
+    Deadline,
+    ProcessEnded,
 }
 
 impl Call<'_> {
     pub(super) fn run(&self) -> Result<()> {
         let mut child = self.command().spawn().context("cannot be executed")?;
         let pid = Pid::from_child(&child);
-        let mut running = match Running::new(&mut child, pid, self.input) {
+        let mut running = match Running::new(&mut child, pid, self) {
             Ok(running) => running,
             Err(errno) => {
                 // Without a pidfd, its end can be had only this way.
@@ -44,16 +54,21 @@ impl Call<'_> {
         };
         let seconds = self.hook.timeout().and_then(|s| u64::try_from(s).ok());
         let deadline = seconds.and_then(|s| Instant::now().checked_add(Duration::from_secs(s)));
-        let in_time = running.wait(deadline);
-        if !matches!(in_time, Ok(true)) {
+        let until = running.wait(deadline);
+        if !matches!(until, Ok(Until::ItEnded)) {
             running.kill();
+            running.process = None;
             let gone = running.wait(Some(Instant::now() + END_WITHIN));
-            in_time.context("wait for it")?;
-            let why = format!(
-                "did not end within its timeout of {} s and was killed",
-                seconds.unwrap_or_default()
-            );
-            if !matches!(gone, Ok(true)) {
+            let why = match until.context("wait for it")? {
+                Until::ProcessEnded => {
+                    "was killed, because the container's process had been".to_owned()
+                }
+                Until::ItEnded | Until::Deadline => format!(
+                    "did not end within its timeout of {} s and was killed",
+                    seconds.unwrap_or_default()
+                ),
+            };
+            if !matches!(gone, Ok(Until::ItEnded)) {
                 bail!("{why}, but does not end either, as process {pid}");
             }
             // It has ended, so this takes no time; the error is the timeout's anyway.
@@ -108,20 +123,22 @@ struct Running<'i> {
     input: &'i [u8],
     outputs: [Option<OwnedFd>; 2],
     last: Vec<u8>,
+    process: Option<BorrowedFd<'i>>,
 }
 
 impl<'i> Running<'i> {
-    fn new(child: &mut Child, pid: Pid, input: &'i [u8]) -> rustix::io::Result<Running<'i>> {
+    fn new(child: &mut Child, pid: Pid, call: &Call<'i>) -> rustix::io::Result<Running<'i>> {
         let running = Running {
             pid,
             pidfd: pidfd_open(pid, PidfdFlags::empty())?,
             stdin: child.stdin.take().map(OwnedFd::from),
-            input,
+            input: call.input,
             outputs: [
                 child.stdout.take().map(OwnedFd::from),
                 child.stderr.take().map(OwnedFd::from),
             ],
             last: Vec::new(),
+            process: call.process,
         };
         for stream in running.stdin.iter().chain(running.outputs.iter().flatten()) {
             fcntl_setfl(stream, OFlags::NONBLOCK)?;
@@ -129,33 +146,38 @@ impl<'i> Running<'i> {
         Ok(running)
     }
 
-    /// Serves its streams until it has ended. False when it has not by then.
-    fn wait(&mut self, deadline: Option<Instant>) -> rustix::io::Result<bool> {
+    /// Serves its streams until it has ended, or there is no use in waiting any more.
+    fn wait(&mut self, deadline: Option<Instant>) -> rustix::io::Result<Until> {
         loop {
             let mut fds = vec![PollFd::new(&self.pidfd, PollFlags::IN)];
             fds.extend(self.stdin.iter().map(|fd| PollFd::new(fd, PollFlags::OUT)));
             let outputs = self.outputs.iter().flatten();
             fds.extend(outputs.map(|fd| PollFd::new(fd, PollFlags::IN)));
+            fds.extend(self.process.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let timeout = left.map(|left| Timespec {
                 tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
                 tv_nsec: left.subsec_nanos().into(),
             });
             match poll(&mut fds, timeout.as_ref()) {
-                Ok(0) => return Ok(false),
+                Ok(0) => return Ok(Until::Deadline),
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno),
             }
             if !fds[0].revents().is_empty() {
-                return Ok(true);
+                return Ok(Until::ItEnded);
+            }
+            let last = fds.last().filter(|_| self.process.is_some());
+            if last.is_some_and(|process| !process.revents().is_empty()) {
+                return Ok(Until::ProcessEnded);
             }
             drop(fds);
             self.write();
             self.read();
             // One that never stops writing must not be served beyond its time.
             if left.is_some_and(|left| left.is_zero()) {
-                return Ok(false);
+                return Ok(Until::Deadline);
             }
         }
     }

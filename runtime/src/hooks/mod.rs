@@ -17,6 +17,7 @@ mod call;
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::{ContainerState, Hook, Hooks};
 use std::io::Write;
+use std::os::fd::BorrowedFd;
 
 use crate::subject::Subject;
 use call::Call;
@@ -132,15 +133,17 @@ fn name(kind: Kind, index: usize) -> String {
     format!("hooks.{}[{index}]", kind.name())
 }
 
-/// Runs the hooks of one kind, one after the other, until one fails.
+/// Runs the hooks of one kind, one after the other, until one fails; with the pidfd of the
+/// container's process, no longer than that lives.
 pub(crate) fn run(
     hooks: &Hooks,
     kind: Kind,
     subject: &Subject<'_>,
     pid: Option<i32>,
+    pidfd: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
     for (index, hook) in of(hooks, kind).iter().enumerate() {
-        run_one(hook, kind, subject, pid)
+        run_one(hook, kind, subject, pid, pidfd)
             .with_context(|| format!("{} {}", name(kind, index), hook.path().display()))?;
     }
     Ok(())
@@ -149,7 +152,7 @@ pub(crate) fn run(
 /// Runs every `poststop` hook. A failure is a warning on stderr: the container is gone already.
 pub(crate) fn run_poststop(hooks: &Hooks, subject: &Subject<'_>) {
     for (index, hook) in of(hooks, Kind::Poststop).iter().enumerate() {
-        if let Err(error) = run_one(hook, Kind::Poststop, subject, None) {
+        if let Err(error) = run_one(hook, Kind::Poststop, subject, None, None) {
             let name = name(Kind::Poststop, index);
             let line = format!("{name} {}: {error:#}", hook.path().display()).replace('\n', " ");
             // With stderr closed there is nobody to warn.
@@ -158,7 +161,13 @@ pub(crate) fn run_poststop(hooks: &Hooks, subject: &Subject<'_>) {
     }
 }
 
-fn run_one(hook: &Hook, kind: Kind, subject: &Subject<'_>, pid: Option<i32>) -> Result<()> {
+fn run_one(
+    hook: &Hook,
+    kind: Kind,
+    subject: &Subject<'_>,
+    pid: Option<i32>,
+    pidfd: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     let state = serde_json::to_vec(&subject.state(kind.status(), pid)?)?;
     Call {
         hook,
@@ -166,6 +175,7 @@ fn run_one(hook: &Hook, kind: Kind, subject: &Subject<'_>, pid: Option<i32>) -> 
         // is entered, the process's directory afterwards.
         directory: kind.is_outside().then(|| subject.bundle()),
         input: &state,
+        process: pidfd,
     }
     .run()
 }

@@ -23,6 +23,7 @@ mod relay;
 mod roots;
 mod run;
 mod running;
+mod stuck;
 mod support;
 mod unharmed;
 mod updates;

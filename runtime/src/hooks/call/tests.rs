@@ -17,6 +17,7 @@ fn call(script: &str, timeout: Option<i64>, input: &[u8]) -> String {
         hook: &hook,
         directory: Some(Path::new("/tmp")),
         input,
+        process: None,
     };
     call.run()
         .map_or_else(|error| format!("{error:#}"), |()| "ok".into())
@@ -37,6 +38,7 @@ fn what_it_gets() {
         hook: &missing,
         directory: None,
         input: b"",
+        process: None,
     };
     let error = format!("{:#}", call.run().unwrap_err());
     assert!(
@@ -113,4 +115,23 @@ fn its_time_is_limited() {
             }
         }
     }
+}
+
+/// Nobody waits for what a container needed that is no more.
+#[test]
+fn it_ends_with_the_process_it_is_for() {
+    let hook = hook("exec sleep 100", None);
+    let mut process = Command::new("sleep").arg("0.3").spawn().unwrap();
+    let pidfd = pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).unwrap();
+    let call = Call {
+        hook: &hook,
+        directory: None,
+        input: b"",
+        process: Some(pidfd.as_fd()),
+    };
+    let began = Instant::now();
+    let said = format!("{:#}", call.run().unwrap_err());
+    assert_eq!(said, "was killed, because the container's process had been");
+    assert!(began.elapsed() < Duration::from_secs(20));
+    process.wait().unwrap();
 }
