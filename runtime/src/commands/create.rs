@@ -29,6 +29,9 @@ use crate::selfexe;
 use crate::state::{Dir, Record, Status, start_time};
 use crate::subject::Subject;
 
+const SIGKILL: i32 = 9;
+const SIGSYS: i32 = 31;
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -215,6 +218,15 @@ fn diagnose(error: anyhow::Error, child: &Child, cgroup: Option<&Cgroup>) -> any
         Ok(Ended::Killed(_)) if out_of_memory => anyhow::anyhow!(
             "linux.resources.memory.limit: too little to start a process in; give it a few MiB"
         ),
+        // Our own was SIGKILL.
+        Ok(Ended::Killed(SIGSYS)) => error.context(
+            "the seccomp profile kills a call that starting a process needs (SIGSYS); allow what \
+             is called before the program is executed (with process.noNewPrivileges and without \
+             a seccomp listener: execve alone)",
+        ),
+        Ok(Ended::Killed(signal)) if signal != SIGKILL => error.context(format!(
+            "the container's process was killed by signal {signal}"
+        )),
         Ok(Ended::Exited(_) | Ended::Killed(_)) | Err(_) => error,
     }
 }

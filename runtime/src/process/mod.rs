@@ -120,20 +120,21 @@ impl Plan {
 
     /// Replaces this process. Returns only if that failed.
     pub(crate) fn execute(&self, preserved_fds: i32) -> anyhow::Error {
+        orlop_sys::signal::reset();
+        if let Err(errno) = orlop_sys::fd::close_on_exec_from(3 + preserved_fds) {
+            return anyhow::Error::from(errno).context("mark descriptors close-on-exec");
+        }
+        // The last of all: the filter then has to pass execve, and nothing else of ours.
         if let Some(filter) = self.seccomp.as_ref().filter(|_| self.installs_late())
             && let Err(error) = filter.install()
         {
             return error;
         }
-        orlop_sys::signal::reset();
-        if let Err(errno) = orlop_sys::fd::close_on_exec_from(3 + preserved_fds) {
-            return anyhow::Error::from(errno).context("mark descriptors close-on-exec");
-        }
         self.executable.run()
     }
 
-    /// Without new privileges the filter needs none, so nothing before the program has to
-    /// pass it.
+    /// Without new privileges the filter needs none, so of what is done before the program
+    /// runs, only execve has to pass it.
     fn installs_late(&self) -> bool {
         self.no_new_privileges() && self.agent().is_none()
     }

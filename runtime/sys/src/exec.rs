@@ -1,4 +1,5 @@
-//! execve(2) with everything prepared before: the call itself allocates nothing.
+//! execve(2) with everything prepared before, the arrays of pointers too: to execute a program
+//! is that one system call, with no allocation before it.
 
 #![allow(unsafe_code)]
 
@@ -13,39 +14,50 @@ use crate::syscall::check;
 /// A program with its arguments and environment, as execve takes them.
 #[derive(Debug)]
 pub struct Program {
-    args: Vec<CString>,
-    env: Vec<CString>,
+    args: Strings,
+    env: Strings,
+}
+
+/// Strings, and the array that execve takes of them. They are never changed, and what a
+/// `CString` points to stays where it is when that is moved.
+#[derive(Debug)]
+struct Strings {
+    _owned: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
 }
 
 impl Program {
     /// Keeps `args` (the name of the program first) and `env` (`NAME=value`).
     #[must_use]
     pub fn new(args: Vec<CString>, env: Vec<CString>) -> Program {
-        Program { args, env }
+        Program {
+            args: Strings::new(args),
+            env: Strings::new(env),
+        }
     }
 
     /// Replaces the process by the program at `path`. Returns only if that failed.
     #[must_use]
     pub fn exec(&self, path: &CStr) -> Errno {
-        let (args, env) = (pointers(&self.args), pointers(&self.env));
-        // SAFETY: both arrays end with a null pointer, all strings with NUL, and all of them
-        // live as long as the process stays what it is.
-        let ret = unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+        let (args, env) = (self.args.as_ptr(), self.env.as_ptr());
+        // SAFETY: both arrays end with a null pointer, all strings with NUL, and `self` has all
+        // of them for as long as the process stays what it is.
+        let ret = unsafe { libc::execve(path.as_ptr(), args, env) };
         check(ret.into()).err().unwrap_or(Errno::IO)
     }
 
     /// As [`Program::exec`], the program being the file that `fd` refers to.
     #[must_use]
     pub fn exec_fd(&self, fd: impl AsFd) -> Errno {
-        let (args, env) = (pointers(&self.args), pointers(&self.env));
+        let (args, env) = (self.args.as_ptr(), self.env.as_ptr());
         // SAFETY: as in `exec`; the empty path is NUL-terminated.
         let ret = unsafe {
             libc::syscall(
                 libc::SYS_execveat,
                 fd.as_fd().as_raw_fd(),
                 c"".as_ptr(),
-                args.as_ptr(),
-                env.as_ptr(),
+                args,
+                env,
                 libc::AT_EMPTY_PATH,
             )
         };
@@ -53,10 +65,16 @@ impl Program {
     }
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings
-        .iter()
-        .map(|string| string.as_ptr())
-        .chain([ptr::null()])
-        .collect()
+impl Strings {
+    fn new(owned: Vec<CString>) -> Strings {
+        let pointers = owned.iter().map(|string| string.as_ptr());
+        Strings {
+            pointers: pointers.chain([ptr::null()]).collect(),
+            _owned: owned,
+        }
+    }
+
+    fn as_ptr(&self) -> *const *const libc::c_char {
+        self.pointers.as_ptr()
+    }
 }

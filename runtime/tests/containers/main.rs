@@ -10,6 +10,7 @@ mod clocks;
 mod commands;
 mod devices;
 mod exec;
+mod filters;
 mod hooks;
 mod kept;
 mod leftovers;
