@@ -64,6 +64,9 @@ pub(crate) struct Record {
     pub(crate) bundle: PathBuf,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) annotations: Option<HashMap<String, String>>,
+    /// Which cgroup it is: later there may be another's at its path.
+    #[serde(default)]
+    pub(crate) cgroup_identity: Option<u64>,
     /// Field 22 of /proc/PID/stat: with the pid it names one process for all time.
     pub(crate) start_time: u64,
     /// Absolute, below the cgroup v2 mount; `None` where the machine has no such hierarchy.

@@ -2,6 +2,7 @@
 
 mod devices;
 mod freeze;
+mod kill;
 mod limits;
 mod manager;
 mod processes;
@@ -20,6 +21,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 pub(crate) use freeze::{freeze, is_frozen, thaw};
+pub(crate) use kill::{identity, kill, signal};
 use limits::Write;
 pub(crate) use manager::Manager;
 pub(crate) use processes::processes;
@@ -329,15 +331,6 @@ impl Drop for Made {
                 break;
             }
         }
-    }
-}
-
-/// Kills everything in the cgroup and below it.
-pub(crate) fn kill(path: &Path) -> Result<()> {
-    match std::fs::write(path.join("cgroup.kill"), "1") {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(anyhow::Error::from(error).context(format!("kill {}", describe(path)))),
     }
 }
 

@@ -246,6 +246,7 @@ fn record(
         pid: child.pid,
         bundle: bundle.dir.clone(),
         annotations: bundle.annotations.clone(),
+        cgroup_identity: cgroup.and_then(|cgroup| cgroup::identity(cgroup.path())),
         start_time,
         cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
         later_hooks: hooks::are_later(&bundle.hooks),

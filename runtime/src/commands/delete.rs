@@ -81,10 +81,9 @@ fn remove(dir: Dir, id: &str, force: bool) -> Result<()> {
             bail!("container {id} is running; stop it first, or delete it with --force")
         }
     }
-    if let Some(path) = &record.cgroup {
-        if force {
-            cgroup::kill(path)?;
-        }
+    if let Some(path) = cgroup_of(&record) {
+        // Without a pid namespace of its own, its first process may have left others.
+        cgroup::kill(path)?;
         cgroup::remove(path)?;
     }
     // What cannot be read any more must not keep the container for ever.
@@ -98,9 +97,18 @@ fn remove(dir: Dir, id: &str, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// The cgroup that was made for the container, if it is still there. With a path that its
+/// configuration fixes, the cgroup of the next container is at the same place.
+pub(super) fn cgroup_of(record: &Record) -> Option<&Path> {
+    let path = record.cgroup.as_deref()?;
+    let found = cgroup::identity(path)?;
+    let same = record.cgroup_identity.is_none_or(|made| made == found);
+    same.then_some(path)
+}
+
 /// Kills the first process, and with it everything in its pid namespace.
 pub(super) fn end(record: &Record) -> Result<()> {
-    if let Some(path) = &record.cgroup {
+    if let Some(path) = cgroup_of(record) {
         cgroup::kill(path)?;
     }
     end_process(record)

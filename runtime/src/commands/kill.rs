@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use anyhow::{Context, Result, bail, ensure};
 
+use super::delete::cgroup_of;
 use crate::cgroup;
 use crate::state::{Dir, Record, process};
 
@@ -58,25 +58,38 @@ pub(crate) fn kill(root: &Path, id: &str, signal: &str, all: bool) -> Result<()>
 }
 
 fn kill_all(record: &Record, signal: i32) -> Result<()> {
-    let Some(path) = &record.cgroup else {
-        let process = process(record)?;
-        let pidfd =
-            process.with_context(|| format!("container not running: {} has stopped", record.id))?;
-        return Ok(orlop_sys::signal::send(pidfd, signal)?);
-    };
-    if signal == SIGKILL {
-        return cgroup::kill(path);
+    if record.cgroup.is_some() {
+        return match cgroup_of(record) {
+            Some(path) if signal == SIGKILL => cgroup::kill(path),
+            Some(path) => cgroup::signal(path, signal).map(drop),
+            // And with it all that was in it.
+            None => Ok(()),
+        };
     }
-    for pid in cgroup::processes(path)?
-        .into_iter()
-        .filter_map(Pid::from_raw)
-    {
-        // One that ended meanwhile needs no signal.
-        if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
-            let _ = orlop_sys::signal::send(pidfd, signal);
-        }
-    }
-    Ok(())
+    let id = &record.id;
+    let process = process(record)?;
+    let pidfd = process.with_context(|| format!("container not running: {id} has stopped"))?;
+    ensure!(
+        signal == SIGKILL && is_first_of_a_namespace(record.pid)?,
+        "kill --all: container {id} has no cgroup to find its processes by. Without --all the \
+         first of them gets the signal; KILL to it ends them all if the container has a pid \
+         namespace of its own"
+    );
+    Ok(orlop_sys::signal::send(pidfd, signal)?)
+}
+
+/// Whether the process is the first one of a pid namespace other than ours, which ends with it.
+fn is_first_of_a_namespace(pid: i32) -> Result<bool> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).context(path)?;
+    Ok(is_first(&status))
+}
+
+fn is_first(status: &str) -> bool {
+    // From our namespace inwards.
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let pids: Vec<&str> = pids.unwrap_or_default().split_ascii_whitespace().collect();
+    matches!(pids.as_slice(), [_, .., "1"])
 }
 
 #[cfg(test)]
@@ -104,6 +117,19 @@ mod tests {
             "", "0", "65", "-9", "NOPE", "SIG", "RTMIN+99", "RTMINx", "9x",
         ] {
             assert!(parse_signal(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn firsts_of_namespaces() {
+        for (line, first) in [
+            ("NSpid:\t77\t1", true),
+            ("NSpid:\t77\t5\t1", true),
+            ("NSpid:\t77\t5", false),
+            ("NSpid:\t1", false),
+            ("Pid:\t1", false),
+        ] {
+            assert_eq!(is_first(&format!("Name:\tx\n{line}\n")), first, "{line}");
         }
     }
 }

@@ -13,6 +13,7 @@ mod exec;
 mod filters;
 mod hooks;
 mod kept;
+mod killing;
 mod leftovers;
 #[cfg(target_arch = "x86_64")]
 mod machines;
