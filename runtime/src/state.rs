@@ -52,7 +52,7 @@ pub(crate) enum Status {
     Stopped,
 }
 
-/// `state.json`, and what `state` prints: the spec's fields and two of ours.
+/// `state.json`: the spec's fields and ours.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Record {
@@ -64,6 +64,12 @@ pub(crate) struct Record {
     pub(crate) bundle: PathBuf,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) annotations: Option<HashMap<String, String>>,
+    /// The root file system on the host.
+    #[serde(default)]
+    pub(crate) rootfs: Option<PathBuf>,
+    /// When it was made, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) created: Option<i64>,
     /// Which cgroup it is: later there may be another's at its path.
     #[serde(default)]
     pub(crate) cgroup_identity: Option<u64>,
@@ -339,6 +345,12 @@ impl Dir {
         } else {
             Status::Running
         })
+    }
+
+    /// Who made the container.
+    pub(crate) fn owner(&self) -> Result<u32> {
+        let stat = rustix::fs::fstat(&self.fd).with_context(|| self.path.display().to_string())?;
+        Ok(stat.st_uid)
     }
 
     /// Frees the id.

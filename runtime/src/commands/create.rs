@@ -11,6 +11,7 @@ use orlop_sys::clone::{Child, CloneArgs, kill_and_reap};
 use orlop_sys::wait::Ended;
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::raise::Raising;
 use super::write_pid_file;
@@ -246,6 +247,8 @@ fn record(
         pid: child.pid,
         bundle: bundle.dir.clone(),
         annotations: bundle.annotations.clone(),
+        rootfs: Some(bundle.rootfs()),
+        created: Some(clock_gettime(ClockId::Realtime).tv_sec),
         cgroup_identity: cgroup.and_then(|cgroup| cgroup::identity(cgroup.path())),
         start_time,
         cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),

@@ -1,25 +1,75 @@
 //! `state` and `list`.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 use super::print;
+use crate::log::rfc3339;
 use crate::state::{Dir, Record, Status};
+
+/// What is printed of a container: the spec's fields, and what runc has beside them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    oci_version: String,
+    id: String,
+    /// A stopped container has none, which is 0.
+    pid: i32,
+    status: Status,
+    bundle: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rootfs: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<HashMap<String, String>>,
+    owner: String,
+}
+
+impl Shown {
+    /// The record with the status of this moment.
+    fn now(dir: &Dir, record: Record) -> Result<Shown> {
+        let status = dir.status(&record)?;
+        Ok(Shown {
+            pid: if status == Status::Stopped {
+                0
+            } else {
+                record.pid
+            },
+            status,
+            owner: user_name(dir.owner()?),
+            oci_version: record.oci_version,
+            id: record.id,
+            bundle: record.bundle,
+            rootfs: record.rootfs,
+            created: record.created.map(rfc3339),
+            annotations: record.annotations,
+        })
+    }
+}
+
+/// The host's name for a user; one without a name is `#` and the number.
+fn user_name(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_among(&users, uid).unwrap_or_else(|| format!("#{uid}"))
+}
+
+fn name_among(users: &str, uid: u32) -> Option<String> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
 
 pub(crate) fn state(root: &Path, id: &str) -> Result<()> {
     let dir = Dir::open_unlocked(root, id)?;
-    let record = now(&dir, dir.any_record()?)?;
-    print(&serde_json::to_string_pretty(&record)?)
-}
-
-/// The record with the status of this moment. A stopped container has no process.
-fn now(dir: &Dir, mut record: Record) -> Result<Record> {
-    record.status = dir.status(&record)?;
-    if record.status == Status::Stopped {
-        record.pid = 0;
-    }
-    Ok(record)
+    let shown = Shown::now(&dir, dir.any_record()?)?;
+    print(&serde_json::to_string_pretty(&shown)?)
 }
 
 /// How containers are listed.
@@ -31,44 +81,80 @@ pub(crate) enum Form {
 }
 
 pub(crate) fn list(root: &Path, form: Form) -> Result<()> {
-    let mut records = Vec::new();
+    let mut all = Vec::new();
     match std::fs::read_dir(root) {
         Ok(entries) => {
             for entry in entries {
                 let name = entry?.file_name();
-                // Without a record it is being made, or removed, at this moment.
-                if let Some(name) = name.to_str()
-                    && let Ok(dir) = Dir::open_unlocked(root, name)
-                    && let Ok(Some(record)) = dir.record()
-                {
-                    records.push(now(&dir, record)?);
+                let Some(name) = name.to_str() else { continue };
+                match shown(root, name) {
+                    Ok(shown) => all.extend(shown),
+                    // The others are there all the same.
+                    Err(error) => warn(name, &error),
                 }
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| root.display().to_string()),
     }
-    records.sort_by(|a, b| a.id.cmp(&b.id));
+    all.sort_by(|a, b| a.id.cmp(&b.id));
     match form {
-        Form::Table => print(&table(&records)?),
-        Form::Json => print(&serde_json::to_string(&records)?),
-        Form::Ids => records.iter().try_for_each(|record| print(&record.id)),
+        Form::Table => print(&table(&all)?),
+        Form::Json => print(&serde_json::to_string(&all)?),
+        Form::Ids => all.iter().try_for_each(|shown| print(&shown.id)),
     }
 }
 
-fn table(records: &[Record]) -> Result<String> {
-    let width = records
-        .iter()
-        .map(|record| record.id.len())
-        .max()
-        .unwrap_or(0)
-        .max(2);
-    let mut table = format!("{:width$}  {:>8}  {:8}  BUNDLE", "ID", "PID", "STATUS");
-    for record in records {
-        let status = serde_json::to_value(record.status)?;
-        let status = status.as_str().unwrap_or_default();
-        let (id, pid, bundle) = (&record.id, record.pid, record.bundle.display());
-        table.push_str(&format!("\n{id:width$}  {pid:>8}  {status:8}  {bundle}"));
+/// `None` for one that is being created or deleted at this moment.
+fn shown(root: &Path, id: &str) -> Result<Option<Shown>> {
+    let Ok(dir) = Dir::open_unlocked(root, id) else {
+        return Ok(None);
+    };
+    let record = dir.record()?;
+    record.map(|record| Shown::now(&dir, record)).transpose()
+}
+
+fn warn(id: &str, error: &anyhow::Error) {
+    let line = format!("container {id} is not listed: {error:#}").replace('\n', " ");
+    // If that is closed, there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "orlop-runtime: {line}");
+}
+
+fn table(all: &[Shown]) -> Result<String> {
+    let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
+    for shown in all {
+        let status = serde_json::to_value(shown.status)?;
+        rows.push([
+            shown.id.clone(),
+            shown.pid.to_string(),
+            status.as_str().unwrap_or_default().to_owned(),
+            shown.bundle.display().to_string(),
+            shown.created.clone().unwrap_or_default(),
+            shown.owner.clone(),
+        ]);
     }
-    Ok(table)
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; 6] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(widths);
+        let cells: Vec<_> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        cells.join("  ").trim_end().to_owned()
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_have_names() {
+        let users = "+\n:x:5:\nroot:x:0:0::/root:/bin/sh\na:x:5:5::/:/bin/sh\nb:x:50:5:::\n";
+        assert_eq!(name_among(users, 0).as_deref(), Some("root"));
+        assert_eq!(name_among(users, 5).as_deref(), Some("a"));
+        assert_eq!(name_among(users, 7), None);
+        assert_eq!(user_name(4_000_000_000), "#4000000000");
+    }
 }

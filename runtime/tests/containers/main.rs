@@ -15,6 +15,7 @@ mod hooks;
 mod kept;
 mod killing;
 mod leftovers;
+mod listing;
 #[cfg(target_arch = "x86_64")]
 mod machines;
 mod mounts;
