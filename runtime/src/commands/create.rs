@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use oci_spec::runtime::Linux;
 use orlop_sys::clone::{Child, CloneArgs, kill_and_reap};
 use orlop_sys::wait::Ended;
 use rustix::fs::Mode;
@@ -23,7 +24,7 @@ use crate::hooks;
 use crate::init::{self, Birth};
 use crate::joined;
 use crate::launch;
-use crate::namespaces::{Namespaces, libc_flags};
+use crate::namespaces::Namespaces;
 use crate::process::Plan;
 use crate::rootfs;
 use crate::selfexe;
@@ -87,7 +88,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let mut bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
     let linux = &bundle.linux;
-    selfexe::protect(linux)?;
+    hide(linux)?;
     let mut plan = Plan::new(&bundle.process, linux)?;
     plan.keep_keyring = request.no_new_keyring;
     let has_terminal = plan.wants_terminal();
@@ -128,8 +129,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         agent,
     };
     let mut hooked = false;
-    let done = see_through(&raising, &prepared, dir, request, &mut hooked);
-    let record = match done {
+    let record = match see_through(&raising, &prepared, dir, request, &mut hooked) {
         Ok(record) => record,
         Err(error) => {
             // It may have ended by itself.
@@ -151,6 +151,13 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         dir: guard.keep()?,
         record,
     })
+}
+
+/// From then on our file is out of reach, and whoever sees the helpers and the child that are
+/// made cannot look into them.
+pub(super) fn hide(linux: &Linux) -> Result<()> {
+    selfexe::protect(linux)?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// Brings the child to where it waits for `start`, and has it on record.
@@ -186,10 +193,6 @@ fn launch(
     joins: &[(i32, OwnedFd)],
     mut birth: Birth<'_>,
 ) -> Result<(Child, rootfs::Prepared)> {
-    if !birth.namespaces.is_new(libc_flags::PID) {
-        // Others see the child as soon as it is there.
-        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    }
     let args = CloneArgs {
         namespaces: birth.namespaces.clone_flags(),
         cgroup: cgroup.map(AsFd::as_fd),

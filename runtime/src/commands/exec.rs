@@ -7,11 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{BoxBuilder, ContainerState, Process};
 use orlop_sys::clone::{Child, CloneArgs, kill_and_reap, spawn};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{
-    DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal,
-};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::create::Terminal;
+use super::create::{Terminal, hide};
 use super::pause::own_cgroup;
 use super::privileges::privileges;
 use super::write_pid_file;
@@ -23,7 +21,6 @@ use crate::handshake::{Channel, Message};
 use crate::init::root_of_namespace;
 use crate::namespaces::{self, libc_flags};
 use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule};
-use crate::selfexe;
 use crate::state::{Dir, Record, Status, process as container_process};
 use crate::subject::Subject;
 
@@ -81,7 +78,8 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     }
     let bundle = Bundle::kept(&record.bundle, &dir.kept_config())?;
     let linux = &bundle.linux;
-    selfexe::protect(linux)?;
+    // Those in the container see our child as soon as it is there.
+    hide(linux)?;
     let process = wanted(&bundle, request)?;
     let mut plan = Plan::new(&process, linux)?;
     plan.keep_keyring = record.no_new_keyring;
@@ -231,8 +229,6 @@ fn launch(
     };
     let affinity = Affinity::of(&process)?;
     affinity.begin()?;
-    // Its child is seen by those in the container as soon as it is there.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let child = spawn(args, || enter(entry)).context("clone3 into the container")?;
     let started = (|| {
         if let Some(score) = process.oom_score_adj() {

@@ -136,6 +136,31 @@ fn nobody_inside_looks_into_what_enters() {
     bench.assert_nothing_left();
 }
 
+/// Nobody looks into `create` and the helpers that it makes, either: those that join somebody
+/// else's user namespace are seen from there, and have the memory of the host's command. Its
+/// hook is as privileged as `create`, but for ptrace, and looks into its parent.
+#[test]
+fn nobody_looks_into_create() {
+    let Some(mut bench) = bench("looked") else {
+        return;
+    };
+    let seen = bench.path("seen");
+    let look = |of: &str| format!("readlink /proc/{of}/exe; echo $? >> {}", seen.display());
+    let script = format!("{}; {}", look("self"), look("$PPID"));
+    bench.config["hooks"] = json!({ "prestart": [{
+        "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"],
+    }] });
+    let id = bench.id("looked");
+    let run = with_privileges(
+        &["--bounding-set", "-sys_ptrace"],
+        &bench.command(&["run", &id]),
+    )
+    .output();
+    assert_eq!(text(&run.unwrap()), (0, String::new()));
+    assert_eq!(std::fs::read_to_string(&seen).unwrap(), "0\n1\n");
+    bench.assert_nothing_left();
+}
+
 /// CVE-2022-29162. Whatever the caller has, and for whomever it is.
 #[test]
 fn no_capability_is_inherited() {
