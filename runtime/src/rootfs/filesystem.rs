@@ -36,7 +36,7 @@ pub(super) fn make(
         take_owner(&fs, options, covered)?;
     }
     set_data(&fs, name, options)?;
-    fsconfig_create(&fs).with_context(|| format!("create a {name} file system"))?;
+    fsconfig_create(&fs).with_context(|| describe(name, options))?;
     let bits = options.set | options.set_below;
     let mut attributes = MountAttrFlags::from_bits_retain(bits as u32);
     if name == "tmpfs" {
@@ -56,6 +56,24 @@ pub(super) fn make(
             .with_context(|| format!("linux.mountLabel {label:?}"))?;
     }
     Ok(tree)
+}
+
+/// Some file systems look at their options only now, and do not say which is wrong.
+fn describe(name: &str, options: &Options) -> String {
+    let mut text = format!("create a {name} file system");
+    for (index, (key, value)) in options.data.iter().enumerate() {
+        text.push_str(if index == 0 {
+            " with the options "
+        } else {
+            ","
+        });
+        text.push_str(key);
+        if let Some(value) = value {
+            text.push('=');
+            text.push_str(value);
+        }
+    }
+    text
 }
 
 /// A tmpfs is as open as the directory it covers, unless the options say otherwise: /run does
