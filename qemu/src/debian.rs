@@ -26,6 +26,8 @@ pub const FOR_TESTS: &[&str] = &[
     "dosfstools",
     "erofs-utils",
     "fdisk",
+    // For mmdebstrap, which makes the image of a Debian guest with it.
+    "genext2fs",
     "iproute2",
     "mmdebstrap",
     "mtools",

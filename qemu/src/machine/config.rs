@@ -18,6 +18,14 @@ pub enum Firmware {
     /// The kernel, initramfs and command line that the builder wrote beside the
     /// disk, in this folder; same disk, no firmware.
     Direct(PathBuf),
+    /// A kernel alone, which mounts the disk by itself: the disk is one that
+    /// Debian's kernels know without a module, and so are those of `extra`.
+    Kernel {
+        /// Its file.
+        file: PathBuf,
+        /// Its command line.
+        words: String,
+    },
 }
 
 /// A port of this machine's loopback that leads to one of the guest's.
@@ -127,17 +135,18 @@ impl Config {
         }
         let boot_order = match self.firmware {
             Firmware::Uefi => ",bootindex=0",
-            Firmware::Direct(_) => "",
+            Firmware::Direct(_) | Firmware::Kernel { .. } => "",
+        };
+        let model = match self.firmware {
+            Firmware::Uefi | Firmware::Direct(_) => "virtio-blk-pci",
+            Firmware::Kernel { .. } => "nvme,serial=disk",
         };
         // What is recorded has to be all that is written, as it is written.
         let plain = match self.log_writes {
             Some(_) => ",write-cache=on,discard=off,write-zeroes=off",
             None => "",
         };
-        add(
-            "-device",
-            format!("virtio-blk-pci,drive=disk{plain}{boot_order}"),
-        );
+        add("-device", format!("{model},drive=disk{plain}{boot_order}"));
         add("-device", "virtio-rng-pci".into());
         match &self.firmware {
             Firmware::Uefi => {
@@ -158,6 +167,12 @@ impl Config {
                 add("-initrd", files.join("initrd.img").display().to_string());
                 let own = self.accel.kernel_words();
                 add("-append", format!("{} {own} {}", words.trim(), self.append));
+            }
+            Firmware::Kernel { file, words } => {
+                let own = self.accel.kernel_words();
+                add("-kernel", file.display().to_string());
+                // First: what stands after ` -- ` is the first program's.
+                add("-append", format!("{} {own} {words}", self.append));
             }
         }
         all.extend(self.network());
@@ -287,6 +302,21 @@ mod tests {
         config.snapshot = true;
         assert!(has(&config, &format!("{disk},snapshot=on")));
         assert!(!has(&config, disk));
+    }
+
+    #[test]
+    fn a_kernel_alone_finds_the_disk_and_has_its_words_last() {
+        let mut config = Config::new("/d.raw", "/f");
+        config.append = "quiet".to_owned();
+        config.firmware = Firmware::Kernel {
+            file: "/k/vmlinuz".into(),
+            words: "root=/dev/nvme0n1 -- sh".to_owned(),
+        };
+        let arguments = config.arguments().expect("arguments").join(" ");
+        assert!(arguments.contains("-kernel /k/vmlinuz -append quiet no_timer_check root="));
+        assert!(arguments.contains("root=/dev/nvme0n1 -- sh -netdev"));
+        assert!(arguments.contains("-device nvme,serial=disk,drive=disk "));
+        assert!(!arguments.contains("-initrd"));
     }
 
     #[test]
