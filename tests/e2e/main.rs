@@ -1,5 +1,6 @@
 //! End-to-end tests: real images, booted under QEMU, read as stories.
 
+mod debian_guest;
 mod debian_images;
 mod esp_files;
 mod fixture;

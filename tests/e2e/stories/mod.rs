@@ -6,6 +6,7 @@ mod baked;
 mod boot_faults;
 mod boot_partition;
 mod bus;
+mod clients;
 mod crash_only;
 mod demo;
 mod faults;
@@ -45,6 +46,14 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     (
         "an_update_goes_on_after_power_went_and_fetches_little_again",
         updates::power_cut_while_fetching,
+    ),
+    (
+        "podman_buildah_and_containerd_run_containers_with_the_runtime",
+        clients::run_containers,
+    ),
+    (
+        "the_runtimes_own_tests_pass_where_every_controller_is",
+        clients::own_tests,
     ),
     ("a_probe_guest_tells_what_runs_here", probe::guest_that_runs),
     (

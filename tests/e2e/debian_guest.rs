@@ -1,0 +1,109 @@
+//! A Debian guest for what needs more than this machine has: every cgroup v2 controller, and
+//! Debian's own programs without this machine being changed for them.
+//!
+//! Its root is a disk image that mmdebstrap makes of packages alone, without running their
+//! scripts; it is kept under the cache, since nothing of the project goes into it but the list
+//! of packages. What a story brings is on a second disk: its files, and the steps that the
+//! guest is to go through, which `init.sh` runs one after another as PID 1. Debian's cloud
+//! kernel has NVMe disks and ext4 built in, so nothing else is needed to boot. What the steps
+//! printed comes out of a second serial port, apart from what the kernel says.
+
+mod root;
+mod steps;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use orlop_qemu::build;
+use orlop_qemu::machine::{Config, Firmware, Machine};
+
+use crate::fixture::{self, PATIENCE};
+use root::root;
+use steps::{Step, check, key, parse};
+
+/// The first program: mounts the story's disk and has the rest done there.
+const FIRST: &str = "root=/dev/nvme0n1 rootfstype=ext4 rw console=ttyS0 quiet panic=-1 \
+    init=/bin/busybox -- sh -c \"busybox mkdir -p /dev /story; busybox mount -t devtmpfs dev /dev; \
+    busybox mount -t ext4 /dev/nvme1n1 /story; exec busybox sh /story/init.sh\"";
+
+/// The bytes of a story's disk, most of which are a hole.
+const DISK_BYTES: u64 = 1 << 30;
+
+/// How many times [`PATIENCE`] one step may take: the runtime's tests are one.
+const PATIENCE_A_STEP: u32 = 5;
+
+/// How many steps of the common kind a guest goes through in one [`PATIENCE`], at least.
+const STEPS_A_PATIENCE: usize = 4;
+
+/// Boots a guest of its own for `story`, which goes through the `steps` (files of them by their
+/// names) with `files` (source and name) beside them; `words.sh` of those comes before each step.
+pub(crate) fn go_through(
+    story: &str,
+    files: &[(&Path, &str)],
+    steps: &[(&str, &str)],
+) -> Result<()> {
+    let mut all = Vec::new();
+    for (file, text) in steps {
+        all.extend(parse(file, text).with_context(|| format!("{file}.steps"))?);
+    }
+    let root = root()?;
+    let place = fixture::folder("stories")?.join(story);
+    if place.exists() {
+        std::fs::remove_dir_all(&place)?;
+    }
+    std::fs::create_dir_all(&place)?;
+    let own = disk(&place, files, &all)?;
+    let results = place.join("results");
+    let mut config = Config::new(root.image, &place);
+    config.firmware = Firmware::Kernel {
+        file: root.kernel,
+        words: FIRST.to_owned(),
+    };
+    config.memory_mib = 1536;
+    config.isolated = true;
+    config.snapshot = true;
+    config.stop_on_reset = true;
+    config.extra = vec![
+        "-drive".into(),
+        format!("if=none,id=own,format=raw,file={}", own.display()),
+        "-device".into(),
+        "nvme,drive=own,serial=own".into(),
+        "-serial".into(),
+        format!("file:{}", results.display()),
+    ];
+    let mut machine = Machine::start(config)?;
+    let times = PATIENCE_A_STEP + u32::try_from(all.len() / STEPS_A_PATIENCE)?;
+    let ended = machine.wait_for_end(PATIENCE * times);
+    let said = std::fs::read(&results).with_context(|| results.display().to_string())?;
+    let said = String::from_utf8_lossy(&said);
+    // First: it says more than that the guest did not end.
+    check(&all, &said)
+        .with_context(|| format!("the console's end:\n{}", machine.console().tail(10)))?;
+    ended
+}
+
+/// The story's disk: an ext4 file system with its files and steps.
+fn disk(place: &Path, files: &[(&Path, &str)], steps: &[Step]) -> Result<PathBuf> {
+    let folder = place.join("files");
+    std::fs::create_dir_all(folder.join("steps"))?;
+    for (source, name) in files {
+        std::fs::copy(source, folder.join(name))
+            .with_context(|| format!("cannot copy {}", source.display()))?;
+    }
+    let limit = (PATIENCE * PATIENCE_A_STEP).as_secs();
+    let init = format!("limit={limit}\n{}", include_str!("debian_guest/init.sh"));
+    std::fs::write(folder.join("init.sh"), init)?;
+    for (index, step) in steps.iter().enumerate() {
+        std::fs::write(folder.join("steps").join(key(index, step)), &step.script)?;
+    }
+    let disk = place.join("story.ext4");
+    std::fs::File::create(&disk)?.set_len(DISK_BYTES)?;
+    build::run(
+        Command::new("mke2fs")
+            .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])
+            .arg(&folder)
+            .arg(&disk),
+    )?;
+    Ok(disk)
+}
