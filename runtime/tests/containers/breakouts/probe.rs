@@ -39,7 +39,7 @@ fn inside() {
 fn watch() {
     let began = Instant::now();
     std::fs::write("/watching", "").unwrap();
-    while began.elapsed() < Duration::from_secs(60) && !Path::new("/stop").exists() {
+    while began.elapsed() < Duration::from_secs(900) && !Path::new("/stop").exists() {
         let next = last_pid() + 1;
         let link = format!("/proc/{next}/exe");
         for _ in 0..500 {
