@@ -74,7 +74,7 @@ fn every_limit_is_in_its_file() {
          grep Cpus_allowed_list /proc/self/status",
     );
     let expected = format!(
-        "memory.max:67108864\nmemory.low:33554432\nmemory.high:59998208\ncpu.weight:79\n\
+        "memory.max:67108864\nmemory.low:33554432\nmemory.high:59998208\ncpu.weight:174\n\
          cpu.max:50000 200000\ncpu.max.burst:10000\ncpuset.cpus:0\ncpuset.mems:0\npids.max:9\n\
          io.max:{major}:{minor} rbps=1048576 wbps=max riops=max wiops=77\n\
          hugetlb.2MB.max:4194304\ncgroup.max.depth:3\nCpus_allowed_list:\t0\n"
