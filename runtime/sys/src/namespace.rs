@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, Result};
 
@@ -39,4 +39,34 @@ pub fn unshare(flags: libc::c_int) -> Result<()> {
 pub fn join(fd: impl AsFd, flags: libc::c_int) -> Result<()> {
     // SAFETY: integers only.
     check(unsafe { libc::setns(fd.as_fd().as_raw_fd(), flags) }.into()).map(drop)
+}
+
+/// The user namespace that owns the namespace which `fd` is a file of, close-on-exec.
+///
+/// # Errors
+/// EPERM when that is neither the caller's nor one below it.
+pub fn owner(fd: impl AsFd) -> Result<OwnedFd> {
+    // SAFETY: this ioctl takes no argument and touches no memory.
+    let owner = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::NS_GET_USERNS) };
+    let owner = check(owner.into())?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(owner as RawFd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_has_one_owner() {
+        let open = |name: &str| std::fs::File::open(format!("/proc/self/ns/{name}")).unwrap();
+        let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).unwrap().st_ino;
+        match (owner(open("mnt")), owner(open("net"))) {
+            (Ok(mounts), Ok(net)) => assert_eq!(inode(&mounts), inode(&net)),
+            // As in a container that did not get all of its namespaces from its own.
+            (mounts, net) => assert!([mounts, net].iter().flatten().count() <= 1),
+        }
+        let file = std::fs::File::open("/proc/self/stat").unwrap();
+        assert!(owner(file).is_err());
+    }
 }
