@@ -20,6 +20,7 @@ use crate::failure;
 use crate::log;
 use crate::relay;
 use crate::selfexe;
+use crate::standing;
 
 /// Three lines that podman and containerd take apart, after the program's name.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -34,13 +35,9 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 #[command(name = "orlop-runtime", version = VERSION.as_str(), about = "Runs OCI containers")]
 struct Cli {
     /// Where the state of containers is kept
-    #[arg(
-        long,
-        global = true,
-        default_value = "/run/orlop-runtime",
-        value_name = "DIR"
-    )]
-    root: PathBuf,
+    /// [default: orlop-runtime in $XDG_RUNTIME_DIR, for the machine's root in /run]
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
     /// Also write errors to this file
     #[arg(long, global = true, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -280,7 +277,7 @@ fn failure_status(command: &Command, error: &anyhow::Error) -> u8 {
 /// often among them, by which the caller, were it killed, can tell later that the call still
 /// runs. The processes of containers close them, first of all.
 fn dispatch(cli: &Cli) -> Result<u8> {
-    let root = &cli.root;
+    let root = &cli.state_directory()?;
     if let Command::Create(CreateArgs { preserve_fds, .. })
     | Command::Run {
         create: CreateArgs { preserve_fds, .. },
@@ -340,6 +337,19 @@ fn check_open(preserved: i32) -> Result<()> {
     Ok(())
 }
 
+impl Cli {
+    fn state_directory(&self) -> Result<PathBuf> {
+        match (&self.root, &self.command) {
+            (Some(root), _) => Ok(root.clone()),
+            // They have nothing to do with containers.
+            (None, Command::Spec(_) | Command::Features | Command::DefaultSeccomp) => {
+                Ok(PathBuf::new())
+            }
+            (None, _) => standing::state_directory(),
+        }
+    }
+}
+
 impl CreateArgs {
     fn request(&self, cli: &Cli) -> Result<create::Request> {
         ensure!(
@@ -366,7 +376,7 @@ impl CreateArgs {
 }
 
 fn run_container(cli: &Cli, args: &CreateArgs, detach: bool, keep: bool) -> Result<u8> {
-    let root = &cli.root;
+    let root = &cli.state_directory()?;
     let relays = !detach && args.console_socket.is_none();
     let (terminal, master) = terminal(relays, args.console_socket.clone())?;
     // From here on they wait for the relay: one that ended us would leave a container that runs.

@@ -4,6 +4,7 @@
 //! descriptor that is not in `Birth`.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -17,7 +18,8 @@ use crate::handshake::{Channel, Message};
 use crate::hooks::{self, Kind};
 use crate::namespaces::{Namespaces, libc_flags};
 use crate::process::Plan;
-use crate::rootfs::{Layout, Prepared, enter};
+use crate::rootfs::{Layout, Prepared, enter, prepare};
+use crate::standing::Standing;
 use crate::subject::Subject;
 
 /// All that the child takes from its parent.
@@ -25,7 +27,10 @@ pub(crate) struct Birth<'b> {
     pub(crate) bundle: &'b Bundle,
     pub(crate) id: &'b str,
     pub(crate) namespaces: Namespaces,
+    /// `None`: we do it ourselves, once we can.
     pub(crate) prepared: Option<Prepared>,
+    pub(crate) cgroup: Option<PathBuf>,
+    pub(crate) standing: Standing,
     pub(crate) plan: Plan,
     pub(crate) console: Option<Console>,
     pub(crate) parent: Channel,
@@ -34,14 +39,25 @@ pub(crate) struct Birth<'b> {
     pub(crate) preserved_fds: i32,
 }
 
+impl Birth<'_> {
+    /// Whether the process shows itself to nobody from its first instruction on. Else whoever
+    /// is to map its ids has to be no stranger to it until then. Those of other containers are
+    /// all the same: they have no power in its user namespace, nor in the one around it.
+    pub(crate) fn hides_at_once(&self) -> bool {
+        self.standing.reaches_hidden() || !self.namespaces.is_new(libc_flags::USER)
+    }
+}
+
 type Step = (&'static str, fn(&mut Birth<'_>) -> Result<()>);
 
 const STEPS: &[Step] = &[
     ("close descriptors", close_descriptors),
     ("wait for the parent", |birth| {
-        birth.parent.expect(&Message::Mapped)
+        birth.parent.expect(&Message::Mapped)?;
+        Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
     }),
     ("become root of the user namespace", become_root),
+    ("open what the host has", open_sources),
     ("open the security attributes", |birth| {
         birth.plan.open_labels()
     }),
@@ -106,7 +122,9 @@ pub(crate) fn run(mut birth: Birth<'_>) -> i32 {
 }
 
 fn close_descriptors(birth: &mut Birth<'_>) -> Result<()> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    if birth.hides_at_once() {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
     let mut keep = vec![birth.parent.as_fd(), birth.listener.as_fd()];
     keep.extend(birth.console.as_ref().map(Console::fd));
     keep.extend(
@@ -126,6 +144,16 @@ fn close_descriptors(birth: &mut Birth<'_>) -> Result<()> {
 fn become_root(birth: &mut Birth<'_>) -> Result<()> {
     if birth.namespaces.all & libc_flags::USER != 0 {
         root_of_namespace()?;
+    }
+    Ok(())
+}
+
+/// What the parent had no right to.
+fn open_sources(birth: &mut Birth<'_>) -> Result<()> {
+    if birth.prepared.is_none() {
+        let (bundle, cgroup) = (birth.bundle, birth.cgroup.as_deref());
+        let prepared = prepare(bundle, &birth.namespaces, cgroup, birth.standing)?;
+        birth.prepared = Some(prepared);
     }
     Ok(())
 }

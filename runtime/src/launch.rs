@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result, bail};
 use orlop_sys::clone::{Child, CloneArgs, kill_and_reap, spawn};
 use orlop_sys::wait::reap;
+use rustix::io::Errno;
 
 use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
@@ -25,7 +26,7 @@ pub(crate) fn launch(
     child: impl FnOnce() -> i32,
 ) -> Result<Child> {
     if joins.is_empty() {
-        return spawn(args, child).context(EXHAUSTED);
+        return spawn_in(args, child);
     }
     let (ours, theirs) = Channel::pair()?;
     let helper = spawn(CloneArgs::default(), || help(args, joins, &theirs, child));
@@ -52,7 +53,7 @@ fn help(
         sibling: true,
         ..args
     };
-    let made = join(joins).and_then(|()| spawn(args, child).context(EXHAUSTED));
+    let made = join(joins).and_then(|()| spawn_in(args, child));
     let sent = match &made {
         Ok(child) => channel.send_with(&Message::Made, child.pidfd.as_fd()),
         Err(error) => {
@@ -65,6 +66,17 @@ fn help(
         let _ = kill_and_reap(child);
     }
     0
+}
+
+fn spawn_in(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> Result<Child> {
+    match spawn(args, child) {
+        Err(Errno::ACCESS) if args.cgroup.is_some() => bail!(
+            "no process of ours may move to the container's cgroup: of that and our own, the \
+             nearest that is above both is not ours; be in the tree that was given to you \
+             (`systemd-run --user --scope` has a command there)"
+        ),
+        made => made.context(EXHAUSTED),
+    }
 }
 
 /// The process by our own numbers: the helper's may be of another pid namespace.

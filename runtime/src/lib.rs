@@ -25,6 +25,7 @@ mod handshake;
 mod hooks;
 #[cfg(test)]
 mod hostile;
+mod idmaps;
 mod init;
 mod joined;
 mod launch;
@@ -36,6 +37,7 @@ mod relay;
 mod rootfs;
 mod seccomp;
 mod selfexe;
+mod standing;
 mod state;
 mod subject;
 

@@ -9,6 +9,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 use orlop_sys::idmap::IdRange;
 use rustix::io::Errno;
 
+use crate::standing::Standing;
 use libc_flags::{CGROUP, IPC, MOUNT, NETWORK, PID, TIME, USER, UTS};
 
 /// `CLONE_NEW*` of linux/sched.h.
@@ -117,9 +118,14 @@ impl Namespaces {
         u64::from((self.new & !(CGROUP | TIME)) as u32)
     }
 
-    /// Takes what has to be joined before the clone.
-    pub(crate) fn take_parent_joins(&mut self) -> Vec<(i32, OwnedFd)> {
-        std::mem::take(&mut self.parent_joins)
+    /// Takes what has to be joined before the clone. Who has no power outside has it only once
+    /// in the user namespace, so that one comes first.
+    pub(crate) fn take_parent_joins(&mut self, standing: Standing) -> Vec<(i32, OwnedFd)> {
+        let mut joins = std::mem::take(&mut self.parent_joins);
+        if standing == Standing::User {
+            joins.reverse();
+        }
+        joins
     }
 
     pub(crate) fn join_in_child(&self) -> Result<()> {
@@ -167,6 +173,7 @@ fn name(flag: i32) -> &'static str {
         PID => "pid",
         TIME => "time",
         USER => "user",
+        _ if flag == USER | PID => "user and pid",
         UTS => "uts",
         _ => "unknown",
     }

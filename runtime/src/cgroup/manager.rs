@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Linux;
 
 use super::{Cgroup, limits};
+use crate::standing::Standing;
 
 /// As `--cgroup-manager` names them.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -26,10 +27,11 @@ impl Manager {
         self,
         linux: &Linux,
         id: &str,
+        standing: Standing,
         note: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Option<Cgroup>> {
         let systemd = Path::new("/run/systemd/system").is_dir();
-        self.create_on(linux, id, note, systemd)
+        self.create_on(linux, id, standing, note, systemd)
     }
 
     /// `systemd`: whether systemd runs the host. (The directory is how sd_booted(3) tells.)
@@ -37,6 +39,7 @@ impl Manager {
         self,
         linux: &Linux,
         id: &str,
+        standing: Standing,
         note: impl FnOnce(&Path) -> Result<()>,
         systemd: bool,
     ) -> Result<Option<Cgroup>> {
@@ -46,7 +49,7 @@ impl Manager {
                  asked for over D-Bus, which this runtime cannot do; use cgroupfs (podman: \
                  --cgroup-manager=cgroupfs; containerd: SystemdCgroup = false)"
             ),
-            Manager::Systemd | Manager::Cgroupfs => super::create(linux, id, note),
+            Manager::Systemd | Manager::Cgroupfs => super::create(linux, id, standing, note),
             Manager::Disabled => {
                 let writes = match linux.resources() {
                     Some(resources) => limits::writes(resources)?,
@@ -74,7 +77,7 @@ mod tests {
         let limited = linux(r#"{"resources":{"pids":{"limit":5}}}"#);
         let free = linux(r#"{"resources":{"pids":{"limit":-1}}}"#);
         let said = |manager: Manager, linux: &Linux, systemd| {
-            let created = manager.create_on(linux, "none", |_| Ok(()), systemd);
+            let created = manager.create_on(linux, "none", Standing::Root, |_| Ok(()), systemd);
             created.map_or_else(
                 |error| format!("{error:#}"),
                 |cgroup| format!("{}", cgroup.is_some()),

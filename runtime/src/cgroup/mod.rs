@@ -1,5 +1,6 @@
 //! The container's cgroup: version 2 only, made by us, removed by us.
 
+mod delegated;
 mod devices;
 mod freeze;
 mod kill;
@@ -20,6 +21,7 @@ use orlop_sys::bpf::Insn;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::standing::Standing;
 pub(crate) use freeze::{freeze, is_frozen, thaw};
 pub(crate) use kill::{identity, kill, signal};
 use limits::Write;
@@ -61,10 +63,12 @@ struct Made {
 }
 
 /// Makes the cgroup with its limits, but for the device rules. `None` when the machine has no
-/// cgroup v2 and nothing that needs it is asked for. `note` hears of the path before it is there.
+/// cgroup v2, or none that is ours, and nothing that needs it is asked for. `note` hears of the
+/// path before it is there.
 pub(crate) fn create(
     linux: &Linux,
     id: &str,
+    standing: Standing,
     note: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<Option<Cgroup>> {
     let resources = linux.resources().as_ref();
@@ -82,8 +86,22 @@ pub(crate) fn create(
             .context("no cgroup2 file system is mounted on /sys/fs/cgroup")?;
         return Ok(None);
     };
-    let devices = devices::program(rules(linux))?;
-    let path = path_below(mount, linux.cgroups_path().as_deref(), id)?;
+    let devices = devices::program(rules(linux))?.filter(|_| standing.limits_devices());
+    let asked = linux.cgroups_path().as_deref();
+    let place = if standing.owns_cgroups() {
+        Some(path_below(mount, asked, id)?)
+    } else {
+        delegated::place(mount, asked, id)?
+    };
+    let Some(path) = place else {
+        ensure!(
+            writes.is_empty(),
+            "{}: limits need a cgroup that is ours, and none was given to us (systemd gives a \
+             user one with Delegate=yes; or run as root)",
+            writes[0].limit
+        );
+        return Ok(None);
+    };
     note(&path)?;
     let made = make_new(&path)?;
     let fd = open(&path)?;
@@ -206,13 +224,14 @@ fn enable_controllers(mount: &Path, path: &Path, writes: &[Write]) -> Result<()>
             "{}: the cgroup v2 controller \"{controller}\" is not available on this machine",
             write.limit
         );
-        let mut ancestors: Vec<&Path> = path
+        // Those above may be somebody else's, who passes it on already.
+        let mut missing: Vec<&Path> = path
             .ancestors()
-            .skip(1)
-            .take_while(|dir| dir.starts_with(mount))
+            .take_while(|dir| *dir != mount && !available(dir))
+            .filter_map(Path::parent)
             .collect();
-        ancestors.reverse();
-        for ancestor in ancestors {
+        missing.reverse();
+        for ancestor in missing {
             std::fs::write(
                 ancestor.join("cgroup.subtree_control"),
                 format!("+{controller}"),

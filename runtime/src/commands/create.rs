@@ -25,9 +25,10 @@ use crate::init::{self, Birth};
 use crate::joined;
 use crate::launch;
 use crate::namespaces::Namespaces;
-use crate::process::Plan;
+use crate::process::{Plan, oom};
 use crate::rootfs;
 use crate::selfexe;
+use crate::standing::Standing;
 use crate::state::{Dir, Record, Status, start_time};
 use crate::subject::Subject;
 
@@ -86,24 +87,26 @@ pub(crate) struct Created {
 pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Result<Created> {
     // Mount points and cgroups are as open as ever, whatever the caller's umask.
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    let mut bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
+    let standing = Standing::here()?;
+    let mut bundle = load(request, standing)?;
     let linux = &bundle.linux;
-    hide(linux)?;
-    let mut plan = Plan::new(&bundle.process, linux)?;
-    plan.keep_keyring = request.no_new_keyring;
+    let plan = plan(request, &bundle)?;
     let has_terminal = plan.wants_terminal();
     let console = terminal.console(&plan)?;
     let agent = plan.agent().cloned();
     let mut namespaces = Namespaces::open(linux)?;
-    let joins = namespaces.take_parent_joins();
+    standing.check(&bundle, &namespaces)?;
+    let joins = namespaces.take_parent_joins(standing);
     joined::note_mappings(&mut bundle, &joins)?;
     let guard = DirGuard(Some(Dir::create(root, &request.id)?));
     let dir = guard.0.as_ref().context("no state directory")?;
     dir.keep_config(&std::mem::take(&mut bundle.text))?;
     let linux = &bundle.linux;
     let note = |path: &Path| dir.note_cgroup(path);
-    let mut cgroup = request.cgroups.create(linux, &request.id, note)?;
-    let prepared = rootfs::prepare(&bundle, &namespaces, cgroup.as_ref().map(Cgroup::path))?;
+    let mut cgroup = request.cgroups.create(linux, &request.id, standing, note)?;
+    let shown = cgroup.as_ref().map(Cgroup::path);
+    let prepare = || rootfs::prepare(&bundle, &namespaces, shown, standing);
+    let prepared = standing.clones_mounts().then(prepare).transpose()?;
     let (ours, theirs) = Channel::pair()?;
     let listener = dir.listen()?;
     let new = namespaces.new;
@@ -111,7 +114,9 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         bundle: &bundle,
         id: &request.id,
         namespaces,
-        prepared: Some(prepared),
+        prepared,
+        cgroup: shown.map(Path::to_owned),
+        standing,
         plan,
         console,
         parent: theirs,
@@ -127,9 +132,10 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         cgroup: cgroup.as_ref(),
         new,
         agent,
+        standing,
     };
     let mut hooked = false;
-    let record = match see_through(&raising, &prepared, dir, request, &mut hooked) {
+    let record = match see_through(&raising, prepared.as_ref(), dir, request, &mut hooked) {
         Ok(record) => record,
         Err(error) => {
             // It may have ended by itself.
@@ -153,17 +159,33 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     })
 }
 
+fn load(request: &Request, standing: Standing) -> Result<Bundle> {
+    let bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
+    hide(&bundle.linux, standing)?;
+    Ok(bundle)
+}
+
+fn plan(request: &Request, bundle: &Bundle) -> Result<Plan> {
+    let mut plan = Plan::new(&bundle.process, &bundle.linux)?;
+    plan.keep_keyring = request.no_new_keyring;
+    Ok(plan)
+}
+
 /// From then on our file is out of reach, and whoever sees the helpers and the child that are
-/// made cannot look into them.
-pub(super) fn hide(linux: &Linux) -> Result<()> {
-    selfexe::protect(linux)?;
-    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+/// made cannot look into them. Of an ordinary user all that is seen to later: what is hidden is
+/// out of his own reach, too.
+pub(super) fn hide(linux: &Linux, standing: Standing) -> Result<()> {
+    selfexe::protect(linux, standing)?;
+    if standing.reaches_hidden() {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
+    Ok(())
 }
 
 /// Brings the child to where it waits for `start`, and has it on record.
 fn see_through(
     raising: &Raising<'_>,
-    prepared: &rootfs::Prepared,
+    prepared: Option<&rootfs::Prepared>,
     dir: &Dir,
     request: &Request,
     hooked: &mut bool,
@@ -192,7 +214,14 @@ fn launch(
     cgroup: Option<&Cgroup>,
     joins: &[(i32, OwnedFd)],
     mut birth: Birth<'_>,
-) -> Result<(Child, rootfs::Prepared)> {
+) -> Result<(Child, Option<rootfs::Prepared>)> {
+    let score = birth.plan.process.oom_score_adj();
+    let lent = (!birth.standing.reaches_hidden()).then(|| oom::lend(score));
+    let lent = lent.transpose()?;
+    if birth.hides_at_once() {
+        // Others may see the child as soon as it is there.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
     let args = CloneArgs {
         namespaces: birth.namespaces.clone_flags(),
         cgroup: cgroup.map(AsFd::as_fd),
@@ -204,6 +233,8 @@ fn launch(
             id: birth.id,
             namespaces: std::mem::replace(&mut birth.namespaces, Namespaces::none()),
             prepared: birth.prepared.take(),
+            cgroup: birth.cgroup.take(),
+            standing: birth.standing,
             plan: birth.plan,
             console: birth.console.take(),
             parent: birth.parent,
@@ -211,8 +242,8 @@ fn launch(
             preserved_fds: birth.preserved_fds,
         })
     })?;
-    let prepared = birth.prepared.take().context("nothing was prepared")?;
-    Ok((child, prepared))
+    drop(lent);
+    Ok((child, birth.prepared.take()))
 }
 
 /// A child that ended without a word was killed; says by what.

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{BoxBuilder, ContainerState, Process};
-use orlop_sys::clone::{Child, CloneArgs, kill_and_reap, spawn};
+use orlop_sys::clone::{Child, CloneArgs, kill_and_reap};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{
+    DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal,
+};
 
 use super::create::{Terminal, hide};
 use super::pause::own_cgroup;
@@ -19,8 +21,10 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
 use crate::init::root_of_namespace;
+use crate::launch::launch as launch_in;
 use crate::namespaces::{self, libc_flags};
-use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule};
+use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule, oom};
+use crate::standing::Standing;
 use crate::state::{Dir, Record, Status, process as container_process};
 use crate::subject::Subject;
 
@@ -78,14 +82,15 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     }
     let bundle = Bundle::kept(&record.bundle, &dir.kept_config())?;
     let linux = &bundle.linux;
+    let standing = Standing::here()?;
     // Those in the container see our child as soon as it is there.
-    hide(linux)?;
+    hide(linux, standing)?;
     let process = wanted(&bundle, request)?;
     let mut plan = Plan::new(&process, linux)?;
     plan.keep_keyring = record.no_new_keyring;
     let has_terminal = plan.wants_terminal();
     let console = terminal.console(&plan)?;
-    let child = launch(&record, &bundle, plan, console, request)?;
+    let child = launch(&record, &bundle, plan, console, request, standing)?;
     Ok(Executed {
         child,
         terminal: has_terminal,
@@ -180,8 +185,10 @@ pub(crate) fn parse_size(text: &str) -> std::result::Result<(u16, u16), String> 
 struct Entry {
     /// The container's first process.
     target: OwnedFd,
-    /// Kinds of namespaces to join, without that of pids: the parent did that.
+    /// Kinds of namespaces to join, without what was joined before it was made.
     namespaces: i32,
+    /// All kinds that are the container's.
+    all: i32,
     plan: Plan,
     console: Option<Console>,
     parent: Channel,
@@ -195,27 +202,28 @@ fn launch(
     plan: Plan,
     console: Option<Console>,
     request: &Request,
+    standing: Standing,
 ) -> Result<Child> {
     let target = container_process(record)?
         .with_context(|| format!("container not running: {} has stopped", record.id))?;
     let cgroup = match &request.cgroup {
         Some(below) => Some(cgroup::open_below(own_cgroup(record)?, below).context("--cgroup")?),
+        // Nobody gave us the one that it shares with others.
+        None if record.cgroup.is_none() && !standing.owns_cgroups() => None,
         None => cgroup::open_of(record.pid)?,
     };
     if !request.ignore_paused {
         cgroup.as_ref().map_or(Ok(()), cgroup::check_thawed)?;
     }
     let all = namespaces::kinds(&bundle.linux);
-    if all & libc_flags::PID != 0 {
-        // Only our children move there.
-        orlop_sys::namespace::join(&target, libc_flags::PID).context("join the pid namespace")?;
-    }
+    let joins = join_before(&target, all, standing)?;
     let process = plan.process.clone();
     let agent = plan.agent().cloned();
     let (ours, theirs) = Channel::pair()?;
     let entry = Entry {
         target,
-        namespaces: all & !libc_flags::PID,
+        namespaces: all & !(libc_flags::PID | joins.first().map_or(0, |(flags, _)| *flags)),
+        all,
         plan,
         console,
         parent: theirs,
@@ -229,14 +237,15 @@ fn launch(
     };
     let affinity = Affinity::of(&process)?;
     affinity.begin()?;
-    let child = spawn(args, || enter(entry)).context("clone3 into the container")?;
+    let score = process.oom_score_adj();
+    let lent = (!standing.reaches_hidden()).then(|| oom::lend(score));
+    let lent = lent.transpose()?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let child = launch_in(args, &joins, || enter(entry)).context("make a process in it")?;
+    drop(lent);
     let started = (|| {
-        if let Some(score) = process.oom_score_adj() {
-            std::fs::write(
-                format!("/proc/{}/oom_score_adj", child.pid),
-                score.to_string(),
-            )
-            .with_context(|| format!("process.oomScoreAdj {score}"))?;
+        if standing.reaches_hidden() {
+            oom::set(child.pid, score)?;
         }
         let pid = process::pid(child.pid)?;
         apply_rlimits(pid, process.rlimits().as_deref().unwrap_or_default())?;
@@ -267,6 +276,19 @@ fn launch(
         return Err(error);
     }
     Ok(child)
+}
+
+/// Moves our children to the container's pid namespace, which nobody enters himself; or says
+/// what a helper has to join for that, where the power for it is had in the user namespace only.
+fn join_before(target: &OwnedFd, all: i32, standing: Standing) -> Result<Vec<(i32, OwnedFd)>> {
+    if !standing.clones_mounts() {
+        let flags = all & (libc_flags::USER | libc_flags::PID);
+        return Ok(vec![(flags, target.try_clone()?)]);
+    }
+    if all & libc_flags::PID != 0 {
+        orlop_sys::namespace::join(target, libc_flags::PID).context("join the pid namespace")?;
+    }
+    Ok(Vec::new())
 }
 
 type Step = (&'static str, fn(&mut Entry) -> Result<()>);
@@ -317,7 +339,7 @@ fn close_descriptors(entry: &mut Entry) -> Result<()> {
 
 fn join(entry: &mut Entry) -> Result<()> {
     orlop_sys::namespace::join(&entry.target, entry.namespaces)?;
-    if entry.namespaces & libc_flags::USER != 0 {
+    if entry.all & libc_flags::USER != 0 {
         root_of_namespace()?;
     }
     Ok(())

@@ -5,17 +5,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result};
 use oci_spec::runtime::ContainerState;
 use orlop_sys::clone::Child;
-use orlop_sys::idmap::write_maps;
 
 use crate::cgroup::Cgroup;
 use crate::clocks;
 use crate::config::Bundle;
 use crate::handshake::{Channel, Message};
 use crate::hooks::{self, Kind};
+use crate::idmaps;
 use crate::namespaces::{libc_flags, ranges};
-use crate::process::{self, apply_rlimits, apply_schedule};
+use crate::process::{self, apply_rlimits, apply_schedule, oom};
 use crate::rootfs::Prepared;
 use crate::seccomp::Agent;
+use crate::standing::Standing;
 use crate::subject::Subject;
 
 pub(super) struct Raising<'r> {
@@ -27,11 +28,12 @@ pub(super) struct Raising<'r> {
     /// Flags of the namespaces that are new.
     pub(super) new: i32,
     pub(super) agent: Option<Agent>,
+    pub(super) standing: Standing,
 }
 
 impl Raising<'_> {
     /// Until the child is ready. `hooked` is set once hooks may have run.
-    pub(super) fn run(&self, prepared: &Prepared, hooked: &mut bool) -> Result<()> {
+    pub(super) fn run(&self, prepared: Option<&Prepared>, hooked: &mut bool) -> Result<()> {
         self.map(prepared)?;
         self.limit()?;
         self.channel
@@ -54,15 +56,14 @@ impl Raising<'_> {
         apply_schedule(process::pid(self.child.pid)?, &self.bundle.process)
     }
 
-    fn map(&self, prepared: &Prepared) -> Result<()> {
+    fn map(&self, prepared: Option<&Prepared>) -> Result<()> {
         let linux = &self.bundle.linux;
         if self.new & libc_flags::USER != 0 {
             let uids = ranges(linux.uid_mappings().as_ref());
             let gids = ranges(linux.gid_mappings().as_ref());
-            write_maps(self.child.pid, &uids, &gids)
-                .context("write uidMappings and gidMappings")?;
+            idmaps::write(self.child.pid, &uids, &gids)?;
         }
-        if prepared.wants_idmap() {
+        if let Some(prepared) = prepared.filter(|prepared| prepared.wants_idmap()) {
             let path = format!("/proc/{}/ns/user", self.child.pid);
             prepared.idmap(&std::fs::File::open(&path).context(path)?.into())?;
         }
@@ -71,10 +72,8 @@ impl Raising<'_> {
 
     fn limit(&self) -> Result<()> {
         let process = &self.bundle.process;
-        if let Some(score) = process.oom_score_adj() {
-            let path = format!("/proc/{}/oom_score_adj", self.child.pid);
-            std::fs::write(path, score.to_string())
-                .with_context(|| format!("process.oomScoreAdj {score}"))?;
+        if self.standing.reaches_hidden() {
+            oom::set(self.child.pid, process.oom_score_adj())?;
         }
         let limits = process.rlimits().as_deref().unwrap_or_default();
         apply_rlimits(process::pid(self.child.pid)?, limits)

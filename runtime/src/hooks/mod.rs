@@ -161,6 +161,18 @@ pub(crate) fn run_poststop(hooks: &Hooks, subject: &Subject<'_>) {
     }
 }
 
+/// Runs a program that is no hook as if it were one: with a timeout, and what it says in the
+/// error.
+pub(crate) fn call(program: &Hook) -> Result<()> {
+    Call {
+        hook: program,
+        directory: None,
+        input: b"",
+        process: None,
+    }
+    .run()
+}
+
 fn run_one(
     hook: &Hook,
     kind: Kind,

@@ -5,6 +5,7 @@
 
 mod capabilities;
 mod denied;
+pub(crate) mod oom;
 mod program;
 mod rlimits;
 mod schedule;

@@ -2,16 +2,16 @@
 //!
 //! In a user namespace nodes cannot be made, and those of a file system mounted there do not
 //! work. This tmpfs is mounted by the parent, so its nodes do; its inodes belong to the
-//! container's root, so it looks like any /dev. That is one mount instead of seven.
+//! container's root, so it looks like any /dev. That is one mount instead of seven. Who is not
+//! the machine's root makes no nodes, and binds the host's: see `host_device`.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use orlop_sys::idmap::IdRange;
-use orlop_sys::mount::clone_tree;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, chownat, makedev, mknodat, symlinkat};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, chownat, makedev, mknodat, symlinkat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
     fsopen,
@@ -21,6 +21,7 @@ use super::filesystem::set_data;
 use super::options::Options;
 use super::path::{Kind, make as make_in};
 use crate::namespaces::{outside, ranges};
+use crate::standing::Standing;
 
 /// Name, major, minor (Documentation/admin-guide/devices.txt).
 pub(crate) const NODES: [(&str, u32, u32); 6] = [
@@ -47,7 +48,14 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    pub(crate) fn of_container(linux: &Linux) -> Owner {
+    /// As whoever makes /dev sees them: for the container's own process ids are what they are.
+    pub(crate) fn of_container(linux: &Linux, standing: Standing) -> Owner {
+        if !standing.clones_mounts() {
+            return Owner {
+                uids: Vec::new(),
+                gids: Vec::new(),
+            };
+        }
         Owner {
             uids: ranges(linux.uid_mappings().as_ref()),
             gids: ranges(linux.gid_mappings().as_ref()),
@@ -67,16 +75,26 @@ impl Owner {
     }
 }
 
-/// A detached tmpfs with nodes and links.
-pub(crate) fn make(options: &Options, devices: &[LinuxDevice], owner: &Owner) -> Result<OwnedFd> {
+/// A detached tmpfs with links, these devices, and if it shall have `nodes` the usual six.
+pub(crate) fn make(
+    options: &Options,
+    nodes: bool,
+    devices: &[LinuxDevice],
+    owner: &Owner,
+) -> Result<OwnedFd> {
     // Nodes get the modes they are asked for. Nothing else may be made under this umask.
     let umask = rustix::process::umask(Mode::empty());
-    let made = make_unmasked(options, devices, owner);
+    let made = make_unmasked(options, nodes, devices, owner);
     rustix::process::umask(umask);
     made
 }
 
-fn make_unmasked(options: &Options, devices: &[LinuxDevice], owner: &Owner) -> Result<OwnedFd> {
+fn make_unmasked(
+    options: &Options,
+    nodes: bool,
+    devices: &[LinuxDevice],
+    owner: &Owner,
+) -> Result<OwnedFd> {
     let fs = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, c"source", c"tmpfs")?;
     set_data(&fs, "tmpfs", options)?;
@@ -86,8 +104,11 @@ fn make_unmasked(options: &Options, devices: &[LinuxDevice], owner: &Owner) -> R
     let attributes = MountAttrFlags::from_bits_truncate(options.set as u32) & keep;
     let tree = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
     let (uid, gid) = owner.ids(0, 0)?;
-    chownat(&tree, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
-    for (name, major, minor) in NODES {
+    chownat(&tree, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH).with_context(|| {
+        let (uid, gid) = (uid.as_raw(), gid.as_raw());
+        format!("give it to the container's root, {uid}:{gid} here (are these ids mapped here?)")
+    })?;
+    for (name, major, minor) in NODES.into_iter().filter(|_| nodes) {
         let mode = Mode::from_raw_mode(0o666);
         mknodat(
             &tree,
@@ -148,16 +169,4 @@ fn directory(tree: &OwnedFd, path: &Path, owner: &Owner) -> Result<OwnedFd> {
         chownat(&opened, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
     }
     Ok(opened)
-}
-
-/// A detached clone of the host's /dev/null, checked to be the null device.
-pub(crate) fn host_null() -> Result<OwnedFd> {
-    let tree = clone_tree(CWD, "/dev/null", false).context("/dev/null")?;
-    let stat = rustix::fs::fstat(&tree)?;
-    ensure!(
-        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-            && stat.st_rdev == makedev(1, 3),
-        "/dev/null on the host is not the null device (character device 1:3)"
-    );
-    Ok(tree)
 }

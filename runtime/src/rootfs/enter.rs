@@ -131,7 +131,14 @@ fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<Option<OwnedFd>> {
         "a link in the image leads to /proc, where only the kernel's own files may be"
     );
     match &mount.source {
-        Source::Tree { tree, .. } | Source::Dev { tree } => {
+        Source::Dev { tree, bound } => {
+            attach(tree, &target)?;
+            for device in bound {
+                device.attach(root)?;
+            }
+            Ok(None)
+        }
+        Source::Tree { tree, .. } => {
             ensure!(
                 mount.destination != Path::new("/proc")
                     || fstatfs(tree)?.f_type == PROC_SUPER_MAGIC,
@@ -176,7 +183,7 @@ fn finish_mounts(mounts: &[PreparedMount], made: &[Option<OwnedFd>]) -> Result<(
         };
         let context = || format!("finish the mount on {}", mount.destination.display());
         let itself = match &mount.source {
-            Source::Tree { tree, .. } | Source::Dev { tree } => Some(tree),
+            Source::Tree { tree, .. } | Source::Dev { tree, .. } => Some(tree),
             Source::FileSystem { .. } | Source::Remount => made.as_ref(),
         };
         let itself = itself.with_context(context)?;

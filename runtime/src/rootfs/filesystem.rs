@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use orlop_sys::mount::{Attributes, set_attributes};
 use rustix::fs::XattrFlags;
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, fsconfig_create, fsconfig_reconfigure,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
@@ -29,14 +30,18 @@ pub(super) fn make(
     options: &Options,
     covered: &Covered<'_>,
 ) -> Result<OwnedFd> {
+    let denied = |errno| denied(name, errno);
     let fs = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(denied)
         .with_context(|| format!("file system {name:?}"))?;
     fsconfig_set_string(&fs, c"source", source).context("source")?;
     if name == "tmpfs" && covered.existed {
         take_owner(&fs, options, covered)?;
     }
     set_data(&fs, name, options)?;
-    fsconfig_create(&fs).with_context(|| describe(name, options))?;
+    fsconfig_create(&fs)
+        .map_err(denied)
+        .with_context(|| describe(name, options))?;
     let bits = options.set | options.set_below;
     let mut attributes = MountAttrFlags::from_bits_retain(bits as u32);
     if name == "tmpfs" {
@@ -45,6 +50,7 @@ pub(super) fn make(
         attributes -= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
     let tree = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .map_err(denied)
         .with_context(|| format!("mount a {name} file system"))?;
     if options.copy_up {
         copyup::copy(covered.directory.as_fd(), tree.as_fd()).context("tmpcopyup")?;
@@ -76,6 +82,20 @@ fn describe(name: &str, options: &Options) -> String {
     text
 }
 
+/// What whoever is not the machine's root needs for a file system that he may mount at all.
+fn denied(name: &str, errno: Errno) -> anyhow::Error {
+    let needs = match (errno, name) {
+        (Errno::PERM, "proc") => "a pid namespace of the container's own and nothing over /proc",
+        (Errno::PERM, "sysfs") => {
+            "a network namespace of the container's own and nothing over /sys"
+        }
+        (Errno::PERM, "mqueue") => "an ipc namespace of the container's own",
+        (Errno::PERM, "cgroup2") => "a cgroup namespace of the container's own",
+        _ => return errno.into(),
+    };
+    anyhow::Error::from(errno).context(format!("without root it takes {needs} here"))
+}
+
 /// A tmpfs is as open as the directory it covers, unless the options say otherwise: /run does
 /// not become everybody's.
 fn take_owner(fs: &OwnedFd, options: &Options, covered: &Covered<'_>) -> Result<()> {
@@ -101,6 +121,9 @@ pub(super) fn set_data(fs: &OwnedFd, name: &str, options: &Options) -> Result<()
             None => fsconfig_set_flag(fs, key.as_str()),
         };
         set.with_context(|| match value {
+            Some(value) if matches!(key.as_str(), "uid" | "gid") => {
+                format!("{name} does not take the option {key}={value} (is that id mapped?)")
+            }
             Some(value) => format!("{name} does not take the option {key}={value}"),
             None => format!("{name} does not take the option {key}"),
         })?;

@@ -8,6 +8,7 @@ mod copyup;
 mod dev;
 mod enter;
 mod filesystem;
+mod host_device;
 mod mask;
 mod options;
 pub(crate) mod path;

@@ -14,10 +14,12 @@ use orlop_sys::mount::{Attributes, PRIVATE, SHARED, SLAVE, clone_tree, set_attri
 use rustix::fs::CWD;
 
 use super::dev;
+use super::host_device::{self, HostDevice};
 use super::options::Options;
 use super::path::{Kind, file_type};
 use crate::config::Bundle;
 use crate::namespaces::{Namespaces, libc_flags, ranges};
+use crate::standing::Standing;
 
 /// What to mount in the container, ready to be attached.
 #[derive(Debug)]
@@ -29,8 +31,11 @@ pub(crate) enum Source {
         kind: Kind,
         idmap_later: Option<bool>,
     },
-    /// The tmpfs for /dev, with its nodes.
-    Dev { tree: OwnedFd },
+    /// The tmpfs for /dev with its nodes, but for those that are `bound` there.
+    Dev {
+        tree: OwnedFd,
+        bound: Vec<HostDevice>,
+    },
     /// A file system that the child makes, so that it belongs to its namespaces.
     FileSystem { name: String, source: PathBuf },
     /// What is mounted there already, to be changed.
@@ -58,7 +63,11 @@ impl Prepared {
         let mut fds = vec![self.root.as_fd(), self.null.as_fd()];
         for mount in &self.mounts {
             match &mount.source {
-                Source::Tree { tree, .. } | Source::Dev { tree } => fds.push(tree.as_fd()),
+                Source::Tree { tree, .. } => fds.push(tree.as_fd()),
+                Source::Dev { tree, bound } => {
+                    fds.push(tree.as_fd());
+                    fds.extend(bound.iter().map(|device| device.tree.as_fd()));
+                }
                 Source::FileSystem { .. } | Source::Remount => {}
             }
         }
@@ -94,10 +103,12 @@ impl Prepared {
     }
 }
 
+/// By the parent, or by the child itself where only that can.
 pub(crate) fn prepare(
     bundle: &Bundle,
     namespaces: &Namespaces,
     cgroup: Option<&Path>,
+    standing: Standing,
 ) -> Result<Prepared> {
     let words = bundle.linux.rootfs_propagation().as_deref();
     let from_host = Options::parse(words).propagation;
@@ -118,24 +129,24 @@ pub(crate) fn prepare(
         let mut options = Options::parse(words);
         let label = bundle.linux.mount_label().as_deref().unwrap_or_default();
         options.label(label, "tmpfs");
-        mounts.push(dev_mount(bundle, options)?);
+        mounts.push(dev_mount(bundle, options, standing)?);
     }
     for mount in &bundle.mounts {
-        let prepared = prepare_mount(bundle, namespaces, cgroup, mount)
+        let prepared = prepare_mount(bundle, namespaces, (cgroup, standing), mount)
             .with_context(|| format!("mount on {}", mount.destination().display()))?;
         mounts.push(prepared);
     }
     Ok(Prepared {
         root,
         mounts,
-        null: dev::host_null()?,
+        null: host_device::null()?,
     })
 }
 
 fn prepare_mount(
     bundle: &Bundle,
     namespaces: &Namespaces,
-    cgroup: Option<&Path>,
+    (cgroup, standing): (Option<&Path>, Standing),
     mount: &Mount,
 ) -> Result<PreparedMount> {
     let words = mount.options().iter().flatten().map(String::as_str);
@@ -160,7 +171,7 @@ fn prepare_mount(
     } else if mount.uid_mappings().is_some() || options.idmap.is_some() {
         bail!("id mappings are for bind mounts; this one is of type {kind:?}");
     } else if destination == Path::new("/dev") && kind == "tmpfs" {
-        return dev_mount(bundle, options);
+        return dev_mount(bundle, options, standing);
     } else if matches!(kind, "cgroup" | "cgroup2") {
         if namespaces.all & libc_flags::CGROUP != 0 {
             options.data.clear();
@@ -169,7 +180,7 @@ fn prepare_mount(
                 source: "cgroup2".into(),
             }
         } else {
-            let path = cgroup.context("the machine has no cgroup v2 hierarchy to show")?;
+            let path = cgroup.context("the container has no cgroup of its own to show")?;
             let tree = host_tree(path, true, None)?;
             set(&tree, &options)?;
             Source::Tree {
@@ -197,13 +208,19 @@ fn is_bind(options: &Options, kind: &str) -> bool {
     options.bind.is_some() || matches!(kind, "bind" | "rbind")
 }
 
-fn dev_mount(bundle: &Bundle, options: Options) -> Result<PreparedMount> {
-    let owner = dev::Owner::of_container(&bundle.linux);
+fn dev_mount(bundle: &Bundle, options: Options, standing: Standing) -> Result<PreparedMount> {
+    let owner = dev::Owner::of_container(&bundle.linux, standing);
     let devices = bundle.linux.devices().as_deref().unwrap_or_default();
-    let tree = dev::make(&options, devices, &owner).context("/dev")?;
+    let (devices, bound) = if standing.makes_nodes() {
+        (devices.to_vec(), Vec::new())
+    } else {
+        host_device::open_all(devices).context("/dev")?
+    };
+    let nodes = standing.makes_nodes();
+    let tree = dev::make(&options, nodes, &devices, &owner).context("/dev")?;
     Ok(PreparedMount {
         destination: "/dev".into(),
-        source: Source::Dev { tree },
+        source: Source::Dev { tree, bound },
         options,
     })
 }
@@ -327,7 +344,14 @@ fn idmap(
 /// A clone of what is at `path`. What is mounted in one of the two later is no matter of the
 /// other's, unless `shares` says so: a slave gets it from the host, a shared one gives it too.
 fn host_tree(path: &Path, recursive: bool, shares: Option<(u64, bool)>) -> Result<OwnedFd> {
-    let tree = clone_tree(CWD, path, recursive).with_context(|| path.display().to_string())?;
+    let tree = clone_tree(CWD, path, recursive).map_err(|errno| match errno {
+        rustix::io::Errno::INVAL if !recursive => anyhow::anyhow!(
+            "{}: with what is mounted below left out, it would show what the mounts there cover; \
+             bind it with them (rbind)",
+            path.display()
+        ),
+        errno => anyhow::Error::from(errno).context(path.display().to_string()),
+    })?;
     let set = |propagation| {
         let attributes = Attributes {
             propagation,

@@ -24,6 +24,7 @@ mod notify;
 mod options;
 mod paused;
 mod relay;
+mod rootless;
 mod roots;
 mod run;
 mod running;
