@@ -1,3 +1,5 @@
+//! Who may what, and which containers are refused to whom.
+
 use super::*;
 
 fn facts(first: bool, root: bool, admin: bool, mounts: bool) -> Standing {
