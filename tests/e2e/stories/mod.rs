@@ -51,10 +51,6 @@ pub(crate) const ALL: &[(&str, Story)] = &[
         "podman_buildah_and_containerd_run_containers_with_the_runtime",
         clients::run_containers,
     ),
-    (
-        "the_runtimes_own_tests_pass_where_every_controller_is",
-        clients::own_tests,
-    ),
     ("a_probe_guest_tells_what_runs_here", probe::guest_that_runs),
     (
         "demo_boots_through_firmware_and_serves_its_page",

@@ -1,13 +1,12 @@
 //! Debian's podman, buildah and containerd, with the project's runtime in the place of theirs,
-//! in a guest that has every cgroup v2 controller and no systemd; and the runtime's own
-//! integration tests in another such guest, where limits can be had.
+//! in a guest that has every cgroup v2 controller and no systemd.
 
 use std::path::Path;
 
 use anyhow::Result;
 use orlop_qemu::build;
 
-use crate::{debian_guest, fixture};
+use crate::debian_guest;
 
 /// The steps of the clients, in the order in which the guest goes through them; later ones use
 /// what earlier ones made.
@@ -20,26 +19,8 @@ const CLIENTS: &[(&str, &str)] = &[
 
 /// Every step does what it should.
 pub(crate) fn run_containers() -> Result<()> {
-    go_through("clients", &[], CLIENTS)
-}
-
-/// The integration tests of the runtime, limits among them.
-pub(crate) fn own_tests() -> Result<()> {
-    let built = build::runtime_tests()?;
-    let place = fixture::folder("shared")?.join("runtime-place");
-    // Where the tests look for the runtime, the guest has it too.
-    std::fs::write(&place, built.runtime.display().to_string())?;
-    go_through(
-        "runtime-tests",
-        &[(&built.tests, "runtime-tests"), (&place, "runtime-place")],
-        &[("runtime", include_str!("runtime.steps"))],
-    )
-}
-
-fn go_through(story: &str, more: &[(&Path, &str)], steps: &[(&str, &str)]) -> Result<()> {
     let words = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/stories/clients/words.sh");
     let runtime = build::binary("orlop-runtime");
-    let mut files = vec![(&*words, "words.sh"), (&*runtime, "orlop-runtime")];
-    files.extend(more);
-    debian_guest::go_through(story, &files, steps)
+    let files = [(&*words, "words.sh"), (&*runtime, "orlop-runtime")];
+    debian_guest::go_through("clients", &files, CLIENTS)
 }
