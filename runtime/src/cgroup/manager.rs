@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use oci_spec::runtime::Linux;
 
 use super::{Cgroup, limits};
@@ -60,7 +60,6 @@ impl Manager {
                     "{}: --cgroup-manager=disabled leaves nothing to limit it by",
                     writes[0].limit
                 );
-                super::check_devices_unlimited(linux).context("--cgroup-manager=disabled")?;
                 Ok(None)
             }
         }
@@ -86,29 +85,5 @@ mod tests {
         assert!(said(Manager::Systemd, &free, true).contains("--systemd-cgroup"));
         assert!(said(Manager::Disabled, &limited, false).contains("pids.limit"));
         assert_eq!(said(Manager::Disabled, &free, true), "false");
-        for (rules, user, refused) in [
-            (r#"{"allow":false,"access":"rwm"}"#, "", true),
-            (
-                r#"{"allow":false,"access":"rwm"}"#,
-                r#"{"type":"user"}"#,
-                false,
-            ),
-            (
-                r#"{"allow":false,"access":"rwm"}"#,
-                r#"{"type":"user","path":"/x"}"#,
-                true,
-            ),
-            (r#"{"allow":true,"access":"rwm"}"#, "", false),
-        ] {
-            let linux = linux(&format!(
-                r#"{{"resources":{{"devices":[{rules}]}},"namespaces":[{user}]}}"#
-            ));
-            let said = said(Manager::Disabled, &linux, false);
-            assert_eq!(
-                said.contains("resources.devices"),
-                refused,
-                "{rules} {user}"
-            );
-        }
     }
 }

@@ -10,13 +10,14 @@ mod processes;
 mod stats;
 mod update;
 mod watched;
+mod without;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use oci_spec::runtime::{Linux, LinuxDeviceCgroup, LinuxNamespaceType, LinuxResources};
+use oci_spec::runtime::{Linux, LinuxDeviceCgroup, LinuxResources};
 use orlop_sys::bpf::Insn;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -30,6 +31,7 @@ pub(crate) use processes::processes;
 pub(crate) use stats::stats;
 pub(crate) use update::update;
 pub(crate) use watched::{Watched, timespec};
+pub(crate) use without::check_devices_unlimited;
 
 const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 
@@ -82,8 +84,6 @@ pub(crate) fn create(
             "{}: limits need cgroup v2, and no cgroup2 file system is mounted on /sys/fs/cgroup",
             writes[0].limit
         );
-        check_devices_unlimited(linux)
-            .context("no cgroup2 file system is mounted on /sys/fs/cgroup")?;
         return Ok(None);
     };
     let devices = devices::program(rules(linux))?.filter(|_| standing.limits_devices());
@@ -120,22 +120,6 @@ fn rules(linux: &Linux) -> &[LinuxDeviceCgroup] {
     resources
         .and_then(|resources| resources.devices().as_deref())
         .unwrap_or_default()
-}
-
-/// Refuses device rules where there is no cgroup for them to hold in. In a user namespace of its
-/// own they would add nothing: a node that is made there is none.
-fn check_devices_unlimited(linux: &Linux) -> Result<()> {
-    let rules = rules(linux);
-    let has_new_userns =
-        linux.namespaces().iter().flatten().any(|namespace| {
-            namespace.typ() == LinuxNamespaceType::User && namespace.path().is_none()
-        });
-    ensure!(
-        rules.is_empty() || has_new_userns || devices::program(rules)?.is_none(),
-        "linux.resources.devices: the rules have no cgroup to hold in; leave them out, or give the \
-         container a user namespace"
-    );
-    Ok(())
 }
 
 fn path_below(mount: &Path, asked: Option<&Path>, id: &str) -> Result<PathBuf> {

@@ -101,9 +101,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let guard = DirGuard(Some(Dir::create(root, &request.id)?));
     let dir = guard.0.as_ref().context("no state directory")?;
     dir.keep_config(&std::mem::take(&mut bundle.text))?;
-    let linux = &bundle.linux;
-    let note = |path: &Path| dir.note_cgroup(path);
-    let mut cgroup = request.cgroups.create(linux, &request.id, standing, note)?;
+    let mut cgroup = make_cgroup(request, &bundle, standing, dir)?;
     let shown = cgroup.as_ref().map(Cgroup::path);
     let prepare = || rootfs::prepare(&bundle, &namespaces, shown, standing);
     let prepared = standing.clones_mounts().then(prepare).transpose()?;
@@ -163,6 +161,21 @@ fn load(request: &Request, standing: Standing) -> Result<Bundle> {
     let bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
     hide(&bundle.linux, standing)?;
     Ok(bundle)
+}
+
+fn make_cgroup(
+    request: &Request,
+    bundle: &Bundle,
+    standing: Standing,
+    dir: &Dir,
+) -> Result<Option<Cgroup>> {
+    let note = |path: &Path| dir.note_cgroup(path);
+    let (linux, id) = (&bundle.linux, &request.id);
+    let cgroup = request.cgroups.create(linux, id, standing, note)?;
+    if cgroup.is_none() {
+        cgroup::check_devices_unlimited(linux, &bundle.process)?;
+    }
+    Ok(cgroup)
 }
 
 fn plan(request: &Request, bundle: &Bundle) -> Result<Plan> {
