@@ -27,8 +27,9 @@ use crate::fixture::{self, PATIENCE};
 const RANDOM: usize = 2000;
 /// Where the number of random states is.
 const STATES: &str = "ORLOP_CRASH_STATES";
-/// And as many of a trace that is wrong, of which most states are.
-const WRONG: usize = 500;
+/// And as many of a trace that is wrong, until that shows. Mostly it does among the first few; where
+/// one write of few has to be lost in one epoch of many, it is one state in some three hundred.
+const WRONG: [usize; 3] = [500, 4000, 16_000];
 /// Disks that are booted, unless [`BOOTS`] says otherwise.
 const REAL: usize = 5;
 /// Where the number of boots is.
@@ -200,8 +201,11 @@ fn finds_what_is_wrong(trace: &Trace, disk: &Disk, known: &Known, seed: u64) -> 
     ];
     for (what, trace, is_found) in cases {
         let trace = trace.with_context(|| format!("{what}: the steps overlap"))?;
-        let report = run(&trace, disk, known, seed, WRONG)?;
-        ensure!(is_found(&report), "{what}, and nothing is wrong: {report}");
+        let mut reports = WRONG
+            .iter()
+            .map(|states| run(&trace, disk, known, seed, *states));
+        let found = reports.find(|report| report.as_ref().map_or(true, is_found));
+        found.with_context(|| format!("{what}, and nothing is wrong in {WRONG:?} states"))??;
     }
     Ok(())
 }
@@ -211,21 +215,23 @@ fn finds_what_is_wrong(trace: &Trace, disk: &Disk, known: &Known, seed: u64) -> 
 fn some_flush_carries(trace: &Trace, disk: &Disk, known: &Known, seed: u64) -> Result<()> {
     let steps = Steps::of(trace, disk, known)?;
     let install = steps.removal.start..steps.naming.end;
-    let flushes = trace
-        .flushes()
-        .iter()
-        .filter(|flush| install.contains(flush));
-    let (mut all, mut carrying) = (0, 0);
-    for flush in flushes {
-        let report = run(&trace.without_flush(*flush), disk, known, seed, WRONG)?;
-        all += 1;
-        carrying += usize::from(report.broken + report.dangling > 0);
+    let all = trace.flushes().iter().copied();
+    let all: Vec<usize> = all.filter(|flush| install.contains(flush)).collect();
+    for states in WRONG {
+        let mut carrying = 0;
+        for flush in &all {
+            let report = run(&trace.without_flush(*flush), disk, known, seed, states)?;
+            carrying += usize::from(report.broken + report.dangling > 0);
+        }
+        eprintln!(
+            "power cuts: without one of {} flushes of the install, {carrying} times it is wrong",
+            all.len()
+        );
+        if carrying > 0 {
+            return Ok(());
+        }
     }
-    eprintln!(
-        "power cuts: without one of {all} flushes of the install, {carrying} times it is wrong"
-    );
-    ensure!(carrying > 0, "no flush of {all} is needed");
-    Ok(())
+    bail!("no flush of {} is needed", all.len())
 }
 
 /// A sample of the disks: of those that reorder what was not flushed half, and of the others half,
