@@ -172,7 +172,9 @@ fn make_cgroup(
     let note = |path: &Path| dir.note_cgroup(path);
     let (linux, id) = (&bundle.linux, &request.id);
     let cgroup = request.cgroups.create(linux, id, standing, note)?;
-    if cgroup.is_none() {
+    // Who asks for no cgroup, as podman does for --cgroups=disabled, asks for no rules either,
+    // whatever defaults he gives along.
+    if cgroup.is_none() && request.cgroups != cgroup::Manager::Disabled {
         cgroup::check_devices_unlimited(linux, &bundle.process)?;
     }
     Ok(cgroup)
