@@ -14,8 +14,9 @@ pub(crate) const HANG_MS: u64 = 20_000;
 /// How long a boot may go without its first answer, in milliseconds: room for a
 /// hung manager to be found out and for the next to answer, which takes a second.
 /// No more, because no container runs yet, and because a new version with a
-/// manager that never answers is started three times before the old one is.
-pub(crate) const FIRST_MS: u64 = 25_000;
+/// manager that never answers is started three times before the old one is, all
+/// of it within two minutes.
+pub(crate) const FIRST_MS: u64 = 22_000;
 /// How long managers are trusted after the last answer, in milliseconds: room
 /// for a hung manager to be found out, killed, and three slow restarts, while
 /// its containers run on.
