@@ -12,6 +12,7 @@ use crate::clocks;
 use crate::document;
 use crate::hooks;
 use crate::lsm;
+use crate::namespaces::{has_new, is_new};
 use crate::process::check_schedule;
 
 /// The most bytes of a config.json or process JSON.
@@ -171,16 +172,6 @@ pub(crate) fn has_namespace(linux: &Linux, kind: LinuxNamespaceType) -> bool {
         .any(|namespace| namespace.typ() == kind)
 }
 
-/// Whether there is one of the kind that is not another's, to be joined.
-fn has_new_namespace(linux: &Linux, kind: LinuxNamespaceType) -> bool {
-    let joined = |path: &PathBuf| path != Path::new("");
-    linux
-        .namespaces()
-        .iter()
-        .flatten()
-        .any(|namespace| namespace.typ() == kind && !namespace.path().as_ref().is_some_and(joined))
-}
-
 pub(crate) fn check_process(process: &Process) -> Result<()> {
     let args = process.args().as_deref().unwrap_or_default();
     ensure!(
@@ -220,10 +211,7 @@ fn check_linux(linux: &Linux) -> Result<()> {
     );
     // Joined, it would be rebuilt in place, under whoever lives in it: the host itself, perhaps.
     ensure!(
-        !namespaces
-            .iter()
-            .any(|namespace| namespace.typ() == LinuxNamespaceType::Mount
-                && namespace.path().is_some()),
+        has_new(linux, LinuxNamespaceType::Mount),
         "namespaces: a path for the mount namespace is not supported; each container gets its own"
     );
     let propagation = linux.rootfs_propagation().as_deref().unwrap_or_default();
@@ -242,7 +230,7 @@ fn check_linux(linux: &Linux) -> Result<()> {
             !uids && !gids,
             "uidMappings and gidMappings need a user namespace"
         ),
-        Some(user) if user.path().is_none() => ensure!(
+        Some(user) if is_new(user) => ensure!(
             uids && gids,
             "a new user namespace needs uidMappings and gidMappings"
         ),
@@ -265,7 +253,7 @@ fn check_linux(linux: &Linux) -> Result<()> {
     if let Some(offsets) = linux.time_offsets() {
         let any = clocks::text(offsets)?.is_some();
         ensure!(
-            !any || has_new_namespace(linux, LinuxNamespaceType::Time),
+            !any || has_new(linux, LinuxNamespaceType::Time),
             "timeOffsets need a new time namespace"
         );
     }
@@ -395,6 +383,10 @@ mod tests {
         config["futureField"] = json!(1);
         config["hooks"] = json!({"prestart": []});
         assert_eq!(verdict(&config), "ok");
+        // An empty path is none.
+        let new = json!([{"type": "mount", "path": ""}, {"type": "user", "path": ""}]);
+        config["linux"]["namespaces"] = new;
+        assert!(verdict(&config).contains("needs uidMappings"));
     }
 
     #[test]

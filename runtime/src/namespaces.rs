@@ -2,10 +2,9 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType};
 use orlop_sys::idmap::IdRange;
 use rustix::io::Errno;
 
@@ -36,6 +35,18 @@ fn flag(kind: LinuxNamespaceType) -> i32 {
         LinuxNamespaceType::Uts => UTS,
         LinuxNamespaceType::Time => TIME,
     }
+}
+
+/// Whether it is to be made: it has no path, or an empty one, and is not another's to be joined.
+pub(crate) fn is_new(namespace: &LinuxNamespace) -> bool {
+    let path = namespace.path().as_ref();
+    path.is_none_or(|path| path.as_os_str().is_empty())
+}
+
+/// Whether a container has a namespace of the kind that is made for it.
+pub(crate) fn has_new(linux: &Linux, kind: LinuxNamespaceType) -> bool {
+    let mut listed = linux.namespaces().iter().flatten();
+    listed.any(|namespace| namespace.typ() == kind && is_new(namespace))
 }
 
 /// Flags of every kind that is not the caller's own: new or joined.
@@ -78,11 +89,7 @@ impl Namespaces {
         result.all = kinds(linux);
         for namespace in linux.namespaces().iter().flatten() {
             let flag = flag(namespace.typ());
-            match namespace
-                .path()
-                .as_deref()
-                .filter(|path| *path != Path::new(""))
-            {
+            match namespace.path().as_deref().filter(|_| !is_new(namespace)) {
                 None => result.new |= flag,
                 Some(path) => {
                     let file = File::open(path).with_context(|| {

@@ -66,7 +66,7 @@ impl Drop for Raw {
 
 /// Has the signals that are passed on wait, from now on.
 pub(crate) fn signals() -> Result<OwnedFd> {
-    Ok(orlop_sys::signal::receive(&PASSED_ON)?)
+    Ok(orlop_sys::signals::open(&PASSED_ON)?)
 }
 
 /// Waits for the end of our child `pidfd`, relaying to and from `master` if there is one, and

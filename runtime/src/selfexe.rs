@@ -29,7 +29,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use crate::namespaces::ranges;
+use crate::namespaces::{has_new, ranges};
 use crate::standing::Standing;
 
 const OWN: &str = "/proc/self/exe";
@@ -133,14 +133,7 @@ fn execute(file: &OwnedFd) -> Result<()> {
 /// The mappings of the container's new user namespace. One that it joins has others, whatever
 /// the configuration says of them.
 fn new_uid_map(linux: &Linux) -> Vec<IdRange> {
-    let new = linux.namespaces().iter().flatten().any(|namespace| {
-        namespace.typ() == LinuxNamespaceType::User
-            && namespace
-                .path()
-                .as_ref()
-                .is_none_or(|path| path.as_os_str().is_empty())
-    });
-    if new {
+    if has_new(linux, LinuxNamespaceType::User) {
         ranges(linux.uid_mappings().as_ref())
     } else {
         Vec::new()

@@ -30,6 +30,7 @@ pub(crate) use manager::Manager;
 pub(crate) use processes::processes;
 pub(crate) use stats::stats;
 pub(crate) use update::update;
+use watched::flat;
 pub(crate) use watched::{Watched, timespec};
 pub(crate) use without::check_devices_unlimited;
 
@@ -155,7 +156,7 @@ fn make_new(path: &Path) -> Result<Made> {
 fn check_unused(path: &Path) -> Result<()> {
     let events = std::fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
     ensure!(
-        !events.lines().any(|line| line == "populated 1"),
+        flat(&events, "populated") != Some(1),
         "{}: processes live in it; is the container still running?",
         describe(path)
     );
@@ -258,12 +259,8 @@ impl Cgroup {
 
     /// Whether the memory limit killed something in it.
     pub(crate) fn ran_out_of_memory(&self) -> bool {
-        std::fs::read_to_string(self.made.path.join("memory.events")).is_ok_and(|text| {
-            text.lines().any(|line| {
-                line.strip_prefix("oom_kill ")
-                    .is_some_and(|count| count.trim() != "0")
-            })
-        })
+        let events = std::fs::read_to_string(self.made.path.join("memory.events"));
+        events.is_ok_and(|text| flat(&text, "oom_kill").is_some_and(|killed| killed > 0))
     }
 
     fn write(&self, write: &Write) -> Result<()> {

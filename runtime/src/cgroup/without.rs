@@ -4,20 +4,20 @@ use anyhow::{Result, ensure};
 use oci_spec::runtime::{Capability, Linux, LinuxNamespaceType, Process};
 
 use super::{devices, rules};
+use crate::namespaces::has_new;
 
 /// Refuses device rules where there is no cgroup for them to hold in. A container that can make
 /// no nodes has those only that it is given: without CAP_MKNOD, or in a user namespace of its own.
 pub(crate) fn check_devices_unlimited(linux: &Linux, process: &Process) -> Result<()> {
     let rules = rules(linux);
-    let has_new_userns =
-        linux.namespaces().iter().flatten().any(|namespace| {
-            namespace.typ() == LinuxNamespaceType::User && namespace.path().is_none()
-        });
     let bounding = process.capabilities().as_ref();
     let bounding = bounding.and_then(|sets| sets.bounding().as_ref());
     let makes_nodes = bounding.is_some_and(|names| names.contains(&Capability::Mknod));
     ensure!(
-        rules.is_empty() || has_new_userns || !makes_nodes || devices::program(rules)?.is_none(),
+        rules.is_empty()
+            || has_new(linux, LinuxNamespaceType::User)
+            || !makes_nodes
+            || devices::program(rules)?.is_none(),
         "linux.resources.devices: the rules have no cgroup to hold in; leave them out, take \
          CAP_MKNOD away, or give the container a user namespace"
     );
@@ -36,6 +36,7 @@ mod tests {
             (deny, "", "CAP_MKNOD", true),
             (deny, "", "CAP_KILL", false),
             (deny, r#"{"type":"user"}"#, "CAP_MKNOD", false),
+            (deny, r#"{"type":"user","path":""}"#, "CAP_MKNOD", false),
             (deny, r#"{"type":"user","path":"/x"}"#, "CAP_MKNOD", true),
             (allow, "", "CAP_MKNOD", false),
         ] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use oci_spec::runtime::Hooks;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::cgroup;
 use crate::hooks;
@@ -124,10 +124,7 @@ fn end_process(record: &Record) -> Result<()> {
         Err(errno) => return Err(errno.into()),
     }
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    let timeout = Timespec {
-        tv_sec: END_WITHIN.as_secs() as i64,
-        tv_nsec: 0,
-    };
+    let timeout = cgroup::timespec(END_WITHIN);
     if rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))? == 0 {
         bail!(
             "process {} of container {} does not end, {} s after SIGKILL",

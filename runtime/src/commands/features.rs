@@ -7,16 +7,8 @@ use oci_spec::runtime::{Capabilities, LinuxResources, LinuxSeccomp};
 use serde_json::{Value, json};
 
 use super::spec::OCI_VERSION;
+use crate::hooks::{KINDS, Kind};
 use crate::{cgroup, config, rootfs, seccomp};
-
-const HOOKS: [&str; 6] = [
-    "prestart",
-    "createRuntime",
-    "createContainer",
-    "startContainer",
-    "poststart",
-    "poststop",
-];
 
 const NAMESPACES: [&str; 8] = [
     "cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts",
@@ -110,7 +102,7 @@ fn document() -> Value {
     json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
-        "hooks": those(&HOOKS, |kind| takes("/hooks", json!({ kind: [{ "path": "/bin/true" }] }))),
+        "hooks": those(&KINDS.map(Kind::name), |kind| takes("/hooks", json!({ kind: [{ "path": "/bin/true" }] }))),
         "mountOptions": those(MOUNT_OPTIONS, rootfs::knows_mount_option),
         "linux": linux(),
         "annotations": { "io.orlop.runtime.version": env!("CARGO_PKG_VERSION") },

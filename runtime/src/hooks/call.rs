@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Hook;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+
+use crate::cgroup::timespec;
 
 /// How much of what a hook says last is shown when it fails, in bytes.
 const SHOWN: usize = 1024;
@@ -155,10 +157,7 @@ impl<'i> Running<'i> {
             fds.extend(outputs.map(|fd| PollFd::new(fd, PollFlags::IN)));
             fds.extend(self.process.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let timeout = left.map(|left| Timespec {
-                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            });
+            let timeout = left.map(timespec);
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(0) => return Ok(Until::Deadline),
                 Ok(_) => {}

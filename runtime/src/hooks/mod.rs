@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     Poststop,
 }
 
-const KINDS: [Kind; 6] = [
+pub(crate) const KINDS: [Kind; 6] = [
     Kind::Prestart,
     Kind::CreateRuntime,
     Kind::CreateContainer,
@@ -43,7 +43,7 @@ const KINDS: [Kind; 6] = [
 ];
 
 impl Kind {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Prestart => "prestart",
             Kind::CreateRuntime => "createRuntime",

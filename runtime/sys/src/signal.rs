@@ -25,28 +25,6 @@ pub fn unblock() {
     }
 }
 
-/// Blocks `signals` for this thread and returns a descriptor that reads as their
-/// `signalfd_siginfo` records, for a foreground process that passes signals on.
-///
-/// # Errors
-/// EMFILE, ENFILE, or EINVAL for a number that is no signal.
-pub fn receive(signals: &[i32]) -> rustix::io::Result<std::os::fd::OwnedFd> {
-    use std::os::fd::FromRawFd;
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset initialises the set before anything reads it; the descriptor that
-    // signalfd returns is new and nobody else's.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        for &signal in signals {
-            crate::syscall::check(libc::sigaddset(set.as_mut_ptr(), signal).into())?;
-        }
-        libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
-        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-        let fd = crate::syscall::check(libc::signalfd(-1, set.as_ptr(), flags).into())?;
-        Ok(std::os::fd::OwnedFd::from_raw_fd(fd as i32))
-    }
-}
-
 /// Sends `signal`, by number and real-time ones too, to the process that `pidfd` refers to.
 ///
 /// # Errors

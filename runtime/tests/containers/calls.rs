@@ -8,21 +8,11 @@ use std::process::{Child, Command, Stdio};
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use serde_json::json;
 
-use crate::support::{Bench, bench, skipped, text};
+use crate::support::{Bench, after, bench, skipped, text};
 
 /// The command under another umask.
 fn with_umask(umask: &str, command: &Command) -> Command {
     after(&format!("umask {umask}"), command)
-}
-
-/// The command in a shell that did something before.
-fn after(first: &str, command: &Command) -> Command {
-    let mut shell = Command::new("sh");
-    let script = format!("{first}; exec \"$0\" \"$@\"");
-    shell.arg("-c").arg(script).arg(command.get_program());
-    shell.args(command.get_args()).stdin(Stdio::null());
-    shell.current_dir(command.get_current_dir().unwrap());
-    shell
 }
 
 /// A locked file, and a command that inherits the lock.

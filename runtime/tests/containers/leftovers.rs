@@ -9,17 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::breakouts::without_user_namespace;
-use crate::support::{BASE, Bench, bench, text};
-
-/// The command in a shell that did something before.
-fn after(first: &str, command: &Command) -> Command {
-    let mut shell = Command::new("sh");
-    let script = format!("{first}; exec \"$0\" \"$@\"");
-    shell.arg("-c").arg(script).arg(command.get_program());
-    shell.args(command.get_args()).stdin(Stdio::null());
-    shell.current_dir(command.get_current_dir().unwrap());
-    shell
-}
+use crate::support::{BASE, Bench, after, bench, text};
 
 /// For what a killed command's process may still need for its end.
 fn settle(bench: &Bench) {

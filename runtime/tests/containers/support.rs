@@ -257,3 +257,13 @@ pub fn refused(bench: &Bench, args: &[&str], expected: &str) {
     let (status, said) = text(&bench.call(args));
     assert!(status == 1 && said.contains(expected), "{args:?}: {said}");
 }
+
+/// The command in a shell that did something before.
+pub fn after(first: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    let script = format!("{first}; exec \"$0\" \"$@\"");
+    shell.arg("-c").arg(script).arg(command.get_program());
+    shell.args(command.get_args()).stdin(Stdio::null());
+    shell.current_dir(command.get_current_dir().unwrap());
+    shell
+}
