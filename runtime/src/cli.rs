@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -298,7 +298,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
             detach,
             keep,
             ..
-        } => run_container(cli, create, *detach, *keep),
+        } => run_container(cli, root, create, *detach, *keep),
         Command::State { id } => list::state(root, id).map(|()| 0),
         Command::Kill { all, id, signal } => kill::kill(root, id, signal, *all).map(|()| 0),
         Command::Delete { force, id } => delete::delete(root, id, *force).map(|()| 0),
@@ -375,8 +375,13 @@ impl CreateArgs {
     }
 }
 
-fn run_container(cli: &Cli, args: &CreateArgs, detach: bool, keep: bool) -> Result<u8> {
-    let root = &cli.state_directory()?;
+fn run_container(
+    cli: &Cli,
+    root: &Path,
+    args: &CreateArgs,
+    detach: bool,
+    keep: bool,
+) -> Result<u8> {
     let relays = !detach && args.console_socket.is_none();
     let (terminal, master) = terminal(relays, args.console_socket.clone())?;
     // From here on they wait for the relay: one that ended us would leave a container that runs.
@@ -405,7 +410,7 @@ fn run_container(cli: &Cli, args: &CreateArgs, detach: bool, keep: bool) -> Resu
     }
 }
 
-fn exec_process(root: &std::path::Path, args: &ExecArgs) -> Result<u8> {
+fn exec_process(root: &Path, args: &ExecArgs) -> Result<u8> {
     let request = exec::Request {
         id: args.id.clone(),
         process: args.process.clone(),

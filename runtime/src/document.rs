@@ -12,6 +12,8 @@ use std::collections::HashMap;
 
 use oci_spec::runtime::{Hooks, Linux, Mount, Process, Root, Spec};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use process::ProcessDocument;
 
@@ -33,6 +35,12 @@ pub(crate) fn hooks(text: &[u8]) -> serde_json::Result<Hooks> {
 /// Reads a process JSON.
 pub(crate) fn process(text: &[u8]) -> serde_json::Result<Process> {
     serde_json::from_slice(text).map(ProcessDocument::into_process)
+}
+
+/// Reads a part of a config that was put together here. As from a file: each further way to read
+/// the same types makes the program larger.
+pub(crate) fn part<T: DeserializeOwned>(value: &Value) -> serde_json::Result<T> {
+    serde_json::from_slice(value.to_string().as_bytes())
 }
 
 #[derive(Deserialize)]

@@ -1,15 +1,16 @@
 //! The OCI runtime behind the `orlop-runtime` command: synchronous, one thread, no signals.
 //!
 //! ```text
-//! create:  read and check config.json -> state directory -> cgroup, limits, devices
+//! create:  read and check config.json -> state directory -> cgroup, limits
 //!          -> open every host path -> clone3 -> [child: init.rs, a list of steps]
-//!          -> write id maps -> run hooks -> child reports "created" -> state.json -> leave
+//!          -> write id maps -> load device rules -> run hooks -> child reports "created"
+//!          -> state.json -> leave
 //! start:   connect to the child's socket, say "start"; a closed socket means it executed
 //! ```
 //!
 //! The child is a direct child of `create`, so when that leaves, the caller's reaper is its
-//! parent. Everything on the host's side of a container is opened before the child exists;
-//! everything inside is reached from the root's descriptor by `rootfs::path`.
+//! parent. Everything on the host's side of a container is opened before the child exists (for an
+//! ordinary user by the child, once it is in its user namespace); everything inside is reached from the root's descriptor by `rootfs::path`.
 //!
 //! It must not know units, images, the manager or any network beyond `lo`.
 

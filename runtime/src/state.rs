@@ -75,7 +75,8 @@ pub(crate) struct Record {
     pub(crate) cgroup_identity: Option<u64>,
     /// Field 22 of /proc/PID/stat: with the pid it names one process for all time.
     pub(crate) start_time: u64,
-    /// Absolute, below the cgroup v2 mount; `None` where the machine has no such hierarchy.
+    /// Absolute, below the cgroup v2 mount; `None` where there is no such hierarchy, none of it
+    /// is ours, or none was asked for.
     pub(crate) cgroup: Option<PathBuf>,
     /// There are hooks for `start` or `delete` to run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -85,7 +86,7 @@ pub(crate) struct Record {
     pub(crate) no_new_keyring: bool,
 }
 
-/// A container's directory, locked.
+/// A container's directory; locked, but by `open_unlocked`.
 #[derive(Debug)]
 pub(crate) struct Dir {
     path: PathBuf,

@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::limits::{self, Write};
 use super::{Cgroup, describe, devices, enable_controllers, mount_point};
+use crate::standing::Standing;
 
 /// What an update has to know of the limits that hold now: the text of some files.
 #[derive(Debug, Default, Clone)]
@@ -31,7 +32,7 @@ struct Now {
 }
 
 /// Applies the resources to a container's cgroup.
-pub(crate) fn update(path: &Path, resources: &LinuxResources) -> Result<()> {
+pub(crate) fn update(path: &Path, resources: &LinuxResources, standing: Standing) -> Result<()> {
     let mount = mount_point().context("no cgroup2 file system is mounted on /sys/fs/cgroup")?;
     let cgroup = Cgroup::of(path)?;
     let file = |name: &str| cgroup.read(name).unwrap_or_default();
@@ -53,8 +54,8 @@ pub(crate) fn update(path: &Path, resources: &LinuxResources) -> Result<()> {
             Ok(())
         })
         .and_then(|()| match resources.devices() {
-            Some(rules) => cgroup.replace_devices(rules),
-            None => Ok(()),
+            Some(rules) if standing.limits_devices() => cgroup.replace_devices(rules),
+            Some(_) | None => Ok(()),
         });
     applied.map_err(|error| put_back(&cgroup, undo, error))
 }
@@ -102,6 +103,11 @@ fn writes(resources: &LinuxResources, now: &Now) -> Result<Vec<Write>> {
         );
         if limit.limit() < 0 {
             writes.push(write("hugepageLimits", "hugetlb", &file, "max"));
+            let file = format!("hugetlb.{}.rsvd.max", limit.page_size());
+            writes.push(Write {
+                optional: true,
+                ..write("hugepageLimits", "hugetlb", &file, "max")
+            });
         }
     }
     Ok(writes)
@@ -339,7 +345,7 @@ mod tests {
             ),
             (
                 r#"{"hugepageLimits":[{"pageSize":"2MB","limit":-1}]}"#,
-                &["hugetlb.2MB.max=max"],
+                &["hugetlb.2MB.max=max", "hugetlb.2MB.rsvd.max=max"],
             ),
             (r#"{"blockIO":{"weight":10}}"#, &["io.weight=default 1"]),
         ];

@@ -174,7 +174,8 @@ fn make_cgroup(
     let cgroup = request.cgroups.create(linux, id, standing, note)?;
     // Who asks for no cgroup, as podman does for --cgroups=disabled, asks for no rules either,
     // whatever defaults he gives along.
-    if cgroup.is_none() && request.cgroups != cgroup::Manager::Disabled {
+    let disabled = request.cgroups == cgroup::Manager::Disabled;
+    if cgroup.is_none() && standing.limits_devices() && !disabled {
         cgroup::check_devices_unlimited(linux, &bundle.process)?;
     }
     Ok(cgroup)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::spec::OCI_VERSION;
 use crate::hooks::{KINDS, Kind};
-use crate::{cgroup, config, rootfs, seccomp};
+use crate::{cgroup, config, document, rootfs, seccomp};
 
 const NAMESPACES: [&str; 8] = [
     "cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts",
@@ -102,7 +102,7 @@ fn document() -> Value {
     json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
-        "hooks": those(&KINDS.map(Kind::name), |kind| takes("/hooks", json!({ kind: [{ "path": "/bin/true" }] }))),
+        "hooks": KINDS.map(Kind::name),
         "mountOptions": those(MOUNT_OPTIONS, rootfs::knows_mount_option),
         "linux": linux(),
         "annotations": { "io.orlop.runtime.version": env!("CARGO_PKG_VERSION") },
@@ -111,13 +111,12 @@ fn document() -> Value {
 
 fn linux() -> Value {
     let resources = |value: Value| {
-        serde_json::from_value::<LinuxResources>(value)
-            .is_ok_and(|resources| cgroup::supports(&resources))
+        document::part::<LinuxResources>(&value).is_ok_and(|resources| cgroup::supports(&resources))
     };
     json!({
         "namespaces": those(&NAMESPACES, namespace),
         "capabilities": those(&CAPABILITIES, |name| {
-            serde_json::from_value::<Capabilities>(json!([name])).is_ok()
+            document::part::<Capabilities>(&json!([name])).is_ok()
         }),
         "cgroup": {
             "v1": false,
@@ -210,7 +209,7 @@ fn compiles(part: &Value) -> bool {
     {
         fields.remove("listenerPath");
     }
-    serde_json::from_value::<LinuxSeccomp>(profile)
+    document::part::<LinuxSeccomp>(&profile)
         .is_ok_and(|profile| seccomp::Filter::compile(&profile).is_ok())
 }
 

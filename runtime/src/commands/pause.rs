@@ -35,8 +35,8 @@ pub(crate) fn resume(root: &Path, id: &str) -> Result<()> {
 pub(super) fn own_cgroup(record: &Record) -> Result<&PathBuf> {
     record.cgroup.as_ref().with_context(|| {
         format!(
-            "container {} has no cgroup of its own (this machine has no cgroup v2, or it was \
-             made with --cgroup-manager=disabled)",
+            "container {} has no cgroup of its own (this machine has no cgroup v2, none was given \
+             to us, or it was made with --cgroup-manager=disabled)",
             record.id
         )
     })

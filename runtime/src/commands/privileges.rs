@@ -48,7 +48,7 @@ fn more_capabilities(names: &[String]) -> Result<Capabilities> {
         let upper = name.to_ascii_uppercase();
         let full = format!("CAP_{}", upper.strip_prefix("CAP_").unwrap_or(&upper));
         let known: std::result::Result<Capabilities, _> =
-            serde_json::from_value(serde_json::json!([full]));
+            crate::document::part(&serde_json::json!([full]));
         known.map_err(|_| anyhow::anyhow!("--cap {name}: there is no such capability"))
     };
     let mut all = Capabilities::new();

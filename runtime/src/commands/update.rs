@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::pause::own_cgroup;
 use crate::cgroup;
 use crate::config::read_resources;
+use crate::standing::Standing;
 use crate::state::{Dir, Status};
 
 #[derive(Debug, Default, clap::Args)]
@@ -91,7 +92,7 @@ pub(crate) fn update(root: &Path, args: &Args) -> Result<()> {
         Status::Created | Status::Running | Status::Paused => {}
         Status::Creating | Status::Stopped => bail!("container not running: {id} has stopped"),
     }
-    cgroup::update(own_cgroup(&record)?, &resources)
+    cgroup::update(own_cgroup(&record)?, &resources, Standing::here()?)
         .with_context(|| format!("update container {id}"))
 }
 
@@ -146,7 +147,7 @@ impl Single {
         if all == json!({}) {
             return Ok(None);
         }
-        Ok(Some(serde_json::from_value(all)?))
+        Ok(Some(crate::document::part(&all)?))
     }
 }
 

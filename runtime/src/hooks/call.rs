@@ -1,8 +1,8 @@
 //! One call of one hook, to its end or to the end of its time.
 //!
 //! Everything is waited for in one poll: the hook's end, room for its input, its output, the end
-//! of the container that it is for. A hook that reads nothing, writes without end or leaves somebody behind who holds its streams
-//! open cannot keep us.
+//! of the container that it is for. A hook that reads nothing, writes without end or leaves
+//! somebody behind who holds its streams open cannot keep us.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

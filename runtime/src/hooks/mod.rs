@@ -201,6 +201,14 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_is_read_by_its_name() {
+        for kind in KINDS {
+            let one = hooks(&format!(r#"{{"{}":[{{"path":"/a"}}]}}"#, kind.name()));
+            assert_eq!(of(&one, kind).len(), 1, "{kind:?}");
+        }
+    }
+
+    #[test]
     fn what_is_refused() {
         for (json, expected) in [
             (r#"{"prestart":[{"path":"/a","timeout":1}]}"#, "ok"),

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use orlop_sys::idmap::IdRange;
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, chownat, makedev, mknodat, symlinkat};
+use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, Uid, chownat, makedev, mknodat, symlinkat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
     fsopen,
@@ -138,14 +138,7 @@ fn add(tree: &OwnedFd, device: &LinuxDevice, owner: &Owner) -> Result<()> {
     let name = below.file_name().context("names no file")?;
     let parent = below.parent().unwrap_or(Path::new(""));
     let dir = directory(tree, parent, owner)?;
-    let kind = match device.typ() {
-        LinuxDeviceType::B => FileType::BlockDevice,
-        LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
-        LinuxDeviceType::P => FileType::Fifo,
-        LinuxDeviceType::A => anyhow::bail!("type \"a\" is not a kind of node"),
-    };
-    let number = |value: i64| u32::try_from(value).context("a device number out of range");
-    let dev = makedev(number(device.major())?, number(device.minor())?);
+    let (kind, dev) = node(device)?;
     match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => {}
         Err(errno) => return Err(errno.into()),
@@ -155,6 +148,19 @@ fn add(tree: &OwnedFd, device: &LinuxDevice, owner: &Owner) -> Result<()> {
     let (uid, gid) = owner.ids(device.uid().unwrap_or(0), device.gid().unwrap_or(0))?;
     chownat(&dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
+}
+
+/// What node a device is: its kind and its numbers.
+pub(super) fn node(device: &LinuxDevice) -> Result<(FileType, Dev)> {
+    let kind = match device.typ() {
+        LinuxDeviceType::B => FileType::BlockDevice,
+        LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
+        LinuxDeviceType::P => FileType::Fifo,
+        LinuxDeviceType::A => anyhow::bail!("type \"a\" is not a kind of node"),
+    };
+    let number = |value: i64| u32::try_from(value).context("a device number out of range");
+    let numbers = makedev(number(device.major())?, number(device.minor())?);
+    Ok((kind, numbers))
 }
 
 /// Opens a directory, and makes what is missing of it, as the container's root's.

@@ -5,12 +5,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
+use anyhow::{Context, Result, ensure};
+use oci_spec::runtime::LinuxDevice;
 use orlop_sys::mount::{attach, clone_tree};
 use rustix::fs::{CWD, Dev, FileType, makedev};
 
-use super::dev::NODES;
+use super::dev::{NODES, node};
 use super::path::{Kind, make};
 
 /// A detached clone of a node of the host's, and where it goes.
@@ -49,23 +49,17 @@ pub(super) fn open_all(asked: &[LinuxDevice]) -> Result<(Vec<LinuxDevice>, Vec<H
     }
     let mut made = Vec::new();
     for device in asked {
-        let kind = match device.typ() {
-            LinuxDeviceType::B => FileType::BlockDevice,
-            LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
-            LinuxDeviceType::P => {
-                made.push(device.clone());
-                continue;
-            }
-            LinuxDeviceType::A => bail!("type \"a\" is not a kind of node"),
-        };
+        let (kind, numbers) = node(device)?;
+        if kind == FileType::Fifo {
+            made.push(device.clone());
+            continue;
+        }
         let path = device.path();
         ensure!(
             path.starts_with("/dev") && path.file_name().is_some(),
             "{}: a device node outside /dev",
             path.display()
         );
-        let number = |value: i64| u32::try_from(value).context("a device number out of range");
-        let numbers = makedev(number(device.major())?, number(device.minor())?);
         // It may be one of the six, which then is there already.
         bound.retain(|other| other.path != *path);
         bound.push(HostDevice::open(path, kind, numbers)?);

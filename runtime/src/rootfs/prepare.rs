@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Mount;
-use orlop_sys::idmap::{IdRange, userns_fd};
+use orlop_sys::idmap::userns_fd;
 use orlop_sys::mount::{Attributes, PRIVATE, SHARED, SLAVE, clone_tree, set_attributes};
 use rustix::fs::CWD;
 
@@ -287,7 +287,7 @@ fn bind(
         _ => Kind::File,
     };
     set(&tree, options)?;
-    let (uids, gids) = (
+    let theirs = (
         ranges(mount.uid_mappings().as_ref()),
         ranges(mount.gid_mappings().as_ref()),
     );
@@ -298,8 +298,9 @@ fn bind(
     let mut idmap_later = None;
     // Without a word for it, a mapping is for all that is mounted.
     let below = options.idmap.unwrap_or(true);
-    if !uids.is_empty() && (uids, gids) != own {
-        idmap_by(&tree, mount, below)?;
+    if !theirs.0.is_empty() && theirs != own {
+        let userns = userns_fd(&theirs.0, &theirs.1).context("uidMappings and gidMappings")?;
+        idmap(&tree, userns.as_fd(), below, mount.destination())?;
     } else if options.idmap.is_some() || mount.uid_mappings().is_some() {
         ensure!(
             !own.0.is_empty(),
@@ -312,13 +313,6 @@ fn bind(
         kind,
         idmap_later,
     })
-}
-
-fn idmap_by(tree: &OwnedFd, mount: &Mount, below: bool) -> Result<()> {
-    let uids: Vec<IdRange> = ranges(mount.uid_mappings().as_ref());
-    let gids: Vec<IdRange> = ranges(mount.gid_mappings().as_ref());
-    let userns = userns_fd(&uids, &gids).context("uidMappings and gidMappings")?;
-    idmap(tree, userns.as_fd(), below, mount.destination())
 }
 
 fn idmap(

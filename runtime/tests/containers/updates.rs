@@ -63,6 +63,8 @@ fn an_update_is_whole_or_not_at_all() {
         assert_eq!(held("hugetlb.2MB.max"), "4194304\n", "put back");
         assert_eq!(update(huge(-1)).0, 0);
         assert_eq!(held("hugetlb.2MB.max"), "max\n");
+        let reserved = "hugetlb.2MB.rsvd.max";
+        assert!(!cgroup.join(reserved).exists() || held(reserved) == "max\n");
     }
     if !cgroup.join("pids.max").exists() {
         refused(&bench, &["update", "--pids-limit", "-1", &id], "pids.limit");
