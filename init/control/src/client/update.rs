@@ -71,7 +71,7 @@ impl Client {
             .await
     }
 
-    /// Gives up the update that is under way.
+    /// Gives up the update that is under way, or that waits for a reboot.
     pub async fn cancel_update(&self) -> Result<UpdateStatus, ClientError> {
         self.json(Method::DELETE, "/v1/update", None::<&()>, ANSWER_TIMEOUT)
             .await

@@ -36,7 +36,7 @@ pub(super) async fn begin(
     to_its_end(async move { api.handle.updater()?.begin(request.url, query).await }).await
 }
 
-/// Gives the update under way up.
+/// Gives up the update that is under way, or that waits for a reboot.
 #[utoipa::path(delete, path = "/v1/update", tag = "update",
     responses((status = 200, body = UpdateStatus), (status = "default", body = ErrorBody)))]
 pub(super) async fn cancel(State(api): State<Api>) -> Answer<UpdateStatus> {

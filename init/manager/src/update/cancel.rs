@@ -13,7 +13,8 @@ impl Updater {
     /// by the next one. One that is installed and waits for a boot is not started.
     ///
     /// # Errors
-    /// There is none, or it is being installed, or the host reboots into it.
+    /// There is none, or it is being installed, or the host reboots into it; no other version is
+    /// known to be good; the boot partition cannot be changed.
     pub async fn cancel(&self) -> Result<UpdateStatus, ApiError> {
         let mut current = self.current().clone();
         let mut turn = None;
