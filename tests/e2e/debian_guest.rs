@@ -30,9 +30,6 @@ const FIRST: &str = "root=/dev/nvme0n1 rootfstype=ext4 rw console=ttyS0 quiet pa
 /// The bytes of a story's disk, most of which are a hole.
 const DISK_BYTES: u64 = 1 << 30;
 
-/// How many times [`PATIENCE`] one step may take: the runtime's tests are one.
-const PATIENCE_A_STEP: u32 = 5;
-
 /// How many steps of the common kind a guest goes through in one [`PATIENCE`], at least.
 const STEPS_A_PATIENCE: usize = 4;
 
@@ -73,7 +70,7 @@ pub(crate) fn go_through(
         format!("file:{}", results.display()),
     ];
     let mut machine = Machine::start(config)?;
-    let times = PATIENCE_A_STEP + u32::try_from(all.len() / STEPS_A_PATIENCE)?;
+    let times = 1 + u32::try_from(all.len() / STEPS_A_PATIENCE)?;
     let ended = machine.wait_for_end(PATIENCE * times);
     let said = std::fs::read(&results).with_context(|| results.display().to_string())?;
     let said = String::from_utf8_lossy(&said);
@@ -91,7 +88,7 @@ fn disk(place: &Path, files: &[(&Path, &str)], steps: &[Step]) -> Result<PathBuf
         std::fs::copy(source, folder.join(name))
             .with_context(|| format!("cannot copy {}", source.display()))?;
     }
-    let limit = (PATIENCE * PATIENCE_A_STEP).as_secs();
+    let limit = PATIENCE.as_secs();
     let init = format!("limit={limit}\n{}", include_str!("debian_guest/init.sh"));
     std::fs::write(folder.join("init.sh"), init)?;
     for (index, step) in steps.iter().enumerate() {
@@ -100,7 +97,7 @@ fn disk(place: &Path, files: &[(&Path, &str)], steps: &[Step]) -> Result<PathBuf
     let disk = place.join("story.ext4");
     std::fs::File::create(&disk)?.set_len(DISK_BYTES)?;
     build::run(
-        Command::new("mke2fs")
+        Command::new("/sbin/mke2fs")
             .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])
             .arg(&folder)
             .arg(&disk),

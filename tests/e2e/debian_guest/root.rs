@@ -104,7 +104,7 @@ fn make(place: &Path) -> Result<()> {
 }
 
 fn debugfs(image: &Path, request: &str) -> Result<String> {
-    let output = Command::new("debugfs")
+    let output = Command::new("/sbin/debugfs")
         .args(["-R", request])
         .arg(image)
         .output()

@@ -24,7 +24,7 @@ status_of() {
 
 # What containers leave when something goes wrong: state, cgroups, mounts, processes.
 remains() {
-  find /run/orlop-runtime /run/containerd/runc -mindepth 2 2>/dev/null || :
+  find /run/orlop-runtime -mindepth 1 2>/dev/null || :
   find /sys/fs/cgroup -mindepth 1 -type d
   sort /proc/mounts
   ps -o comm,args | grep -v 'kworker\|ps -o\|sort\|find\|grep' | sort

@@ -43,7 +43,7 @@ pub(super) fn exiting_init(form: Form) -> Result<Release> {
 
 /// In its manager's place something does what `order` says, each time.
 pub(super) fn tormented(order: &str, form: Form) -> Result<Release> {
-    let short = form.shortened("panic=1 orlop.watchdog=10");
+    let short = form.shortened("panic=1");
     let words = format!("chaos={order} {short}");
     of_kernel(&format!("fault-{order}"), &words, &tormented_binaries()?)
 }
