@@ -7,6 +7,7 @@
 mod decode;
 mod field;
 mod place;
+pub(crate) mod schema;
 mod section;
 
 use std::cell::RefCell;

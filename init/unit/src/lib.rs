@@ -28,6 +28,7 @@ pub mod unit;
 pub mod value;
 
 pub use diagnostic::{Diagnostic, Position};
+pub use document::schema::SCHEMA;
 pub use expected::Expected;
 pub use host::{
     Addressing, ApiConfig, ApplyUpdates, Authority, BakedContainer, Bridge, Console, Disk, Host,

@@ -67,6 +67,31 @@ fn whole_files() {
 }
 
 #[test]
+fn schemas() {
+    assert!(Unit::parse("web.toml", &format!("schema = 1\n{}", container(""))).is_ok());
+    check(&[
+        // What else is in it may be right there.
+        (
+            "schema = 2\n[pod]\nimages = [1]\n",
+            "1:10: schema = 2: the file is written for a newer version; this one knows schema 1 \
+             (update, or write the file as this version's reference says)",
+        ),
+        (
+            "schema = 0\n[pod]\n",
+            "1:10: schema = 0: schemas are counted from 1 (say 1)",
+        ),
+        (
+            "schema = \"1\"\n[pod]\n",
+            "1:10: schema = \"1\": expected a whole number, found a string",
+        ),
+        (
+            &format!("[unit]\nschema = 1\n{}", container("")),
+            "2:1: unknown key \"schema\" in [unit] (`schema` stands at the top, above all tables)",
+        ),
+    ]);
+}
+
+#[test]
 fn file_names() {
     for file in ["Web.toml", "my_web.toml", "web.d.toml", ".toml", "1.toml"] {
         let found = Unit::parse(file, &container("")).unwrap_err();

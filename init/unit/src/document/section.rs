@@ -136,7 +136,10 @@ impl<'s, 't> Section<'s, 't> {
             return refusal.help(format!("`{normal}` belongs in [{home}]"));
         }
         if catalogue.home(&normal, here).is_some() {
-            return refusal.help(format!("`{normal}` is a table of its own: [{normal}]"));
+            return refusal.help(match catalogue.keys(&normal) {
+                [] => format!("`{normal}` stands at the top, above all tables"),
+                _ => format!("`{normal}` is a table of its own: [{normal}]"),
+            });
         }
         if let Some(ours) = (catalogue.foreign)(key) {
             return refusal.help(format!("here that is {ours}"));

@@ -2,12 +2,14 @@
 
 use toml::{Table, Value};
 
+use crate::SCHEMA;
 use crate::host::{Addressing, Authority, Host, Listen};
 use crate::value::duration;
 
 pub(super) fn runtime(host: &Host) -> Table {
     let mut root = Table::new();
     let mut put = |key: &str, value: Value| root.insert(key.to_owned(), value);
+    put("schema", Value::Integer(SCHEMA.cast_signed()));
     put("name", text(&host.name));
     put("version", text(&host.version));
     put("network", Value::Table(network(host)));

@@ -6,7 +6,7 @@ mod update;
 
 use std::net::SocketAddr;
 
-use crate::document::{Catalogue, Section, Source};
+use crate::document::{Catalogue, Section, Source, schema};
 use crate::expected::{Expected, shown};
 use crate::host::{
     ApiConfig, Authority, Console, Disk, Host, ImageContent, Kernel, Listen, NetworkConfig, Update,
@@ -21,7 +21,8 @@ pub(crate) static CATALOGUE: Catalogue = Catalogue {
         (
             "",
             &[
-                "api", "console", "disk", "image", "kernel", "name", "network", "update", "version",
+                "api", "console", "disk", "image", "kernel", "name", "network", "schema", "update",
+                "version",
             ],
         ),
         (
@@ -77,6 +78,9 @@ fn fixed(key: &str) -> Expected {
 pub(super) fn whole(file: &str, text: &str) -> Result<(Host, Spans), Vec<Diagnostic>> {
     let (source, table) = Source::parse(file, text, &CATALOGUE);
     let root = source.root(&table);
+    if !schema::is_known(&root) {
+        return source.finish(None);
+    }
     let name = root
         .require("name", "name = \"demo\"")
         .and_then(|f| f.parse_with(name));
@@ -109,6 +113,9 @@ pub(super) fn overlay(
 ) -> Result<(Host, Spans), Vec<Diagnostic>> {
     let (source, table) = Source::parse(file, text, &CATALOGUE);
     let root = source.root(&table);
+    if !schema::is_known(&root) {
+        return source.finish(None);
+    }
     let mut host = base.clone();
     for key in BUILD_ONLY {
         let Some(span) = root.key_span(key) else {

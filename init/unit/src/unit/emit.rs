@@ -2,11 +2,13 @@
 
 use toml::{Table, Value};
 
+use crate::SCHEMA;
 use crate::unit::{Health, IoLimit, Network, Probe, Resources, Unit};
 use crate::value::duration;
 
 pub(super) fn emit(unit: &Unit) -> Table {
     let mut root = Table::new();
+    root.insert("schema".to_owned(), Value::Integer(SCHEMA.cast_signed()));
     let mut put = |key: &str, table: Table| {
         if !table.is_empty() {
             root.insert(key.to_owned(), Value::Table(table));

@@ -5,7 +5,7 @@ mod health;
 
 use std::time::Duration;
 
-use crate::document::{Catalogue, Field, Section, Source};
+use crate::document::{Catalogue, Field, Section, Source, schema};
 use crate::expected::Expected;
 use crate::unit::{IoLimit, Logs, Resources, Restart, RestartPolicy, Stop, Unit};
 use crate::value::{Bytes, UnitName, duration, is_absolute_and_plain};
@@ -22,6 +22,7 @@ pub(crate) static CATALOGUE: Catalogue = Catalogue {
                 "logs",
                 "resources",
                 "restart",
+                "schema",
                 "stop",
                 "unit",
             ],
@@ -80,8 +81,12 @@ pub(crate) static CATALOGUE: Catalogue = Catalogue {
 
 pub(super) fn parse(file: &str, text: &str) -> Result<(Unit, Spans), Vec<Diagnostic>> {
     let (source, table) = Source::parse(file, text, &CATALOGUE);
-    let unit = read(file, &source.root(&table));
-    source.root(&table).close();
+    let root = source.root(&table);
+    if !schema::is_known(&root) {
+        return source.finish(None);
+    }
+    let unit = read(file, &root);
+    root.close();
     source.finish(unit)
 }
 
