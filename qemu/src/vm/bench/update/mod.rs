@@ -56,12 +56,15 @@ fn measure(
     let mut kinds = rows::kinds(releases);
     for number in 1..=options.runs.max(1) {
         for kind in &mut kinds {
-            let turn = start.turn(kind.new)?;
+            let name = format!("{number}-{}", kind.what.replace(' ', "-"));
+            let turn = start.turn(kind.new, &name)?;
             eprintln!(
-                "turn {number}, {}: {:.1} s, down for {:.1} s",
+                "turn {number}, {}: {:.1} s, down for {:.1} s, plainly for {:.1} s; the console: {}",
                 kind.what,
                 turn.course.until(Stage::Installed)?,
-                turn.down
+                turn.down,
+                turn.plain,
+                turn.console.display(),
             );
             conditions.guest_kernel(&turn.guest_kernel);
             kind.turns.push(turn);

@@ -31,6 +31,8 @@ pub(super) struct Turn {
     pub(super) down: f64,
     /// The same of a plain reboot after that.
     pub(super) plain: f64,
+    /// All that the console showed, each kernel with its own times: where seconds went.
+    pub(super) console: PathBuf,
     /// The kernel that the host ran before.
     pub(super) guest_kernel: String,
 }
@@ -67,8 +69,9 @@ impl Start {
         Watched::boot(&disk, &guest_folder()?)
     }
 
-    /// Updates to `new` by file, and reboots once more when that version is kept.
-    pub(super) fn turn(&self, new: &Release) -> Result<Turn> {
+    /// Updates to `new` by file, and reboots once more when that version is kept. The console is
+    /// kept under `name`.
+    pub(super) fn turn(&self, new: &Release, name: &str) -> Result<Turn> {
         let host = self.boot()?;
         let operator = host.operator();
         let before = operator.status()?;
@@ -90,12 +93,14 @@ impl Start {
         let plain = joined(going_down)?;
         let (up, _) = host.healthy_after(&after.boot_id)?;
         let plain = seconds(plain, up);
+        let console = keep_console(&host, name)?;
         host.power_off()?;
         Ok(Turn {
             course,
             dd,
             down,
             plain,
+            console,
             guest_kernel: before.kernel,
         })
     }
@@ -119,6 +124,16 @@ impl Start {
         host.power_off()?;
         Ok(course)
     }
+}
+
+/// Writes what the console showed where the next turn does not.
+fn keep_console(host: &Watched, name: &str) -> Result<PathBuf> {
+    let place = folder()?.join("consoles");
+    std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+    let file = place.join(format!("{name}.log"));
+    std::fs::write(&file, host.console_text())
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
 }
 
 fn guest_folder() -> Result<PathBuf> {

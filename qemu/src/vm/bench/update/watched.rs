@@ -76,6 +76,10 @@ impl Watched {
         self.guest.operator()
     }
 
+    pub(super) fn console_text(&self) -> String {
+        self.guest.console_text()
+    }
+
     /// Waits until the version that runs is found good.
     pub(super) fn wait_good(&self) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
