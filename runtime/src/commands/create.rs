@@ -232,8 +232,7 @@ fn launch(
     mut birth: Birth<'_>,
 ) -> Result<(Child, Option<rootfs::Prepared>)> {
     let score = birth.plan.process.oom_score_adj();
-    let lent = (!birth.standing.reaches_hidden()).then(|| oom::lend(score));
-    let lent = lent.transpose()?;
+    let lent = oom::lend(birth.standing, score)?;
     if birth.hides_at_once() {
         // Others may see the child as soon as it is there.
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;

@@ -238,15 +238,12 @@ fn launch(
     let affinity = Affinity::of(&process)?;
     affinity.begin()?;
     let score = process.oom_score_adj();
-    let lent = (!standing.reaches_hidden()).then(|| oom::lend(score));
-    let lent = lent.transpose()?;
+    let lent = oom::lend(standing, score)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let child = launch_in(args, &joins, || enter(entry)).context("make a process in it")?;
     drop(lent);
     let started = (|| {
-        if standing.reaches_hidden() {
-            oom::set(child.pid, score)?;
-        }
+        oom::set(standing, child.pid, score)?;
         let pid = process::pid(child.pid)?;
         apply_rlimits(pid, process.rlimits().as_deref().unwrap_or_default())?;
         apply_schedule(pid, &process)?;

@@ -72,9 +72,7 @@ impl Raising<'_> {
 
     fn limit(&self) -> Result<()> {
         let process = &self.bundle.process;
-        if self.standing.reaches_hidden() {
-            oom::set(self.child.pid, process.oom_score_adj())?;
-        }
+        oom::set(self.standing, self.child.pid, process.oom_score_adj())?;
         let limits = process.rlimits().as_deref().unwrap_or_default();
         apply_rlimits(process::pid(self.child.pid)?, limits)
     }

@@ -5,11 +5,20 @@ use std::io::{ErrorKind, Read, Seek, Write};
 
 use anyhow::Result;
 
+use crate::standing::Standing;
+
 const OWN: &str = "/proc/self/oom_score_adj";
 
-/// Sets the score of a process whose file is ours to write.
-pub(crate) fn set(pid: i32, score: Option<i32>) -> Result<()> {
-    let Some(score) = score else {
+/// For a process that is about to be made: who has no power over it gives it the score at its
+/// birth, until the value is dropped.
+pub(crate) fn lend(standing: Standing, score: Option<i32>) -> Result<Option<Lent>> {
+    let score = score.filter(|_| !standing.reaches_hidden());
+    score.map(Lent::new).transpose()
+}
+
+/// For one that was made: who has power over it sets the score.
+pub(crate) fn set(standing: Standing, pid: i32, score: Option<i32>) -> Result<()> {
+    let Some(score) = score.filter(|_| standing.reaches_hidden()) else {
         return Ok(());
     };
     let path = format!("/proc/{pid}/oom_score_adj");
@@ -24,22 +33,19 @@ pub(crate) struct Lent {
     before: String,
 }
 
-pub(crate) fn lend(score: Option<i32>) -> Result<Option<Lent>> {
-    let Some(score) = score else {
-        return Ok(None);
-    };
-    let lent = (|| {
-        let mut file = OpenOptions::new().read(true).write(true).open(OWN)?;
-        let mut before = String::new();
-        file.read_to_string(&mut before)?;
-        let mut lent = Lent { file, before };
-        lent.write(&score.to_string())?;
-        Ok(lent)
-    })();
-    lent.map(Some).map_err(|error| explain(score, error))
-}
-
 impl Lent {
+    fn new(score: i32) -> Result<Lent> {
+        let lent = (|| {
+            let mut file = OpenOptions::new().read(true).write(true).open(OWN)?;
+            let mut before = String::new();
+            file.read_to_string(&mut before)?;
+            let mut lent = Lent { file, before };
+            lent.write(&score.to_string())?;
+            Ok(lent)
+        })();
+        lent.map_err(|error| explain(score, error))
+    }
+
     fn write(&mut self, text: &str) -> std::io::Result<()> {
         self.file.rewind()?;
         self.file.write_all(text.as_bytes())
@@ -73,12 +79,13 @@ mod tests {
         let now = || std::fs::read_to_string(OWN).unwrap();
         let before = now();
         let raised = before.trim().parse::<i32>().unwrap().max(0) + 7;
-        let lent = lend(Some(raised)).unwrap();
+        let lent = lend(Standing::User, Some(raised)).unwrap();
         assert_eq!(now().trim(), raised.to_string());
         drop(lent);
         assert_eq!(now(), before);
-        assert!(lend(None).unwrap().is_none());
-        let error = lend(Some(5000)).unwrap_err();
+        assert!(lend(Standing::User, None).unwrap().is_none());
+        assert!(lend(Standing::Root, Some(raised)).unwrap().is_none());
+        let error = lend(Standing::User, Some(5000)).unwrap_err();
         assert!(
             format!("{error:#}").contains("oomScoreAdj 5000"),
             "{error:#}"
