@@ -101,7 +101,7 @@ pub(crate) struct Affinity {
 impl Affinity {
     pub(crate) fn new(asked: &ExecCPUAffinity) -> Result<Affinity> {
         let set = |name: &str, list: &Option<String>| {
-            let list = list.as_deref().filter(|list| !list.is_empty());
+            let list = list.as_deref();
             list.map(|list| cpus(list).with_context(|| format!("execCPUAffinity: {name} {list:?}")))
                 .transpose()
         };
@@ -169,7 +169,7 @@ mod tests {
     fn verdict(key: &str, value: serde_json::Value) -> String {
         let mut process = json!({"user": {"uid": 0, "gid": 0}, "cwd": "/"});
         process[key] = value;
-        let process: Process = serde_json::from_value(process).unwrap();
+        let process = crate::document::process(process.to_string().as_bytes()).unwrap();
         check(&process).map_or_else(|error| format!("{error:#}"), |()| "ok".into())
     }
 
@@ -208,6 +208,7 @@ mod tests {
             ),
             ("execCPUAffinity", json!({"initial": "0-3,7"}), "ok"),
             ("execCPUAffinity", json!({"initial": "4096"}), "no CPU 4096"),
+            ("execCPUAffinity", json!({"final": "1-"}), "final \"1-\""),
         ] {
             let got = verdict(key, value.clone());
             assert!(got.contains(expected), "{key} {value}: {got}");
