@@ -60,7 +60,7 @@ pub(crate) fn signal(path: &Path, signal: i32) -> Result<usize> {
     let members = processes(path)?;
     let mut reached = 0;
     for (pid, pidfd) in pidfds.into_iter().flatten() {
-        if members.binary_search(&pid).is_err() || has_ended(&pidfd)? {
+        if members.binary_search(&pid).is_err() || ends_within(&pidfd, Duration::ZERO)? {
             continue;
         }
         match orlop_sys::signal::send(&pidfd, signal) {
@@ -91,11 +91,11 @@ fn open(pid: i32, path: &Path) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// Zombies have, too.
-fn has_ended(pidfd: &OwnedFd) -> Result<bool> {
+/// Whether the process ends within that time. A zombie has.
+pub(crate) fn ends_within(pidfd: &OwnedFd, time: Duration) -> rustix::io::Result<bool> {
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    let now = timespec(Duration::ZERO);
-    Ok(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&now)))? > 0)
+    let time = timespec(time);
+    Ok(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&time)))? > 0)
 }
 
 #[cfg(test)]

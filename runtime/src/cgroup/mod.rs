@@ -24,7 +24,7 @@ use rustix::io::Errno;
 
 use crate::standing::Standing;
 pub(crate) use freeze::{freeze, is_frozen, thaw};
-pub(crate) use kill::{identity, kill, signal};
+pub(crate) use kill::{ends_within, identity, kill, signal};
 use limits::Write;
 pub(crate) use manager::Manager;
 pub(crate) use processes::processes;

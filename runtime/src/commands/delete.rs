@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use oci_spec::runtime::Hooks;
-use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::cgroup;
 use crate::hooks;
@@ -123,9 +122,7 @@ fn end_process(record: &Record) -> Result<()> {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    let timeout = cgroup::timespec(END_WITHIN);
-    if rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))? == 0 {
+    if !cgroup::ends_within(&pidfd, END_WITHIN)? {
         bail!(
             "process {} of container {} does not end, {} s after SIGKILL",
             record.pid,

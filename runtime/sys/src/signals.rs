@@ -40,16 +40,12 @@ pub fn open(signals: &[i32]) -> Result<OwnedFd> {
 /// what its parent's thread blocks, through every exec: a SIGTERM would wait for
 /// ever in a program that knows nothing of it.
 pub fn unblock_in(command: &mut Command) {
-    // SAFETY: the closure runs in the child between fork and exec. sigemptyset(3) and
-    // pthread_sigmask(3) are async-signal-safe; `set` is plain data on the stack.
+    // SAFETY: the closure runs in the child between fork and exec, and does nothing there but
+    // two calls that are async-signal-safe, with a set on the stack.
     unsafe {
         command.pre_exec(|| {
-            let mut set: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&raw mut set);
-            match libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) {
-                0 => Ok(()),
-                error => Err(std::io::Error::from_raw_os_error(error)),
-            }
+            crate::signal::unblock();
+            Ok(())
         });
     }
 }
