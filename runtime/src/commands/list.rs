@@ -32,7 +32,7 @@ struct Shown {
 
 impl Shown {
     /// The record with the status of this moment.
-    fn now(dir: &Dir, record: Record) -> Result<Shown> {
+    fn now(dir: &Dir, record: Record, users: &Users) -> Result<Shown> {
         let status = dir.status(&record)?;
         Ok(Shown {
             pid: if status == Status::Stopped {
@@ -41,7 +41,7 @@ impl Shown {
                 record.pid
             },
             status,
-            owner: user_name(dir.owner()?),
+            owner: users.name(dir.owner()?),
             oci_version: record.oci_version,
             id: record.id,
             bundle: record.bundle,
@@ -52,23 +52,28 @@ impl Shown {
     }
 }
 
-/// The host's name for a user; one without a name is `#` and the number.
-fn user_name(uid: u32) -> String {
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    name_among(&users, uid).unwrap_or_else(|| format!("#{uid}"))
-}
+/// The host's users, as its /etc/passwd has them.
+struct Users(String);
 
-fn name_among(users: &str, uid: u32) -> Option<String> {
-    users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next().filter(|name| !name.is_empty())?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
+impl Users {
+    fn read() -> Users {
+        Users(std::fs::read_to_string("/etc/passwd").unwrap_or_default())
+    }
+
+    /// One without a name is `#` and the number.
+    fn name(&self, uid: u32) -> String {
+        let name = self.0.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next().filter(|name| !name.is_empty())?;
+            (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+        });
+        name.map_or_else(|| format!("#{uid}"), str::to_owned)
+    }
 }
 
 pub(crate) fn state(root: &Path, id: &str) -> Result<()> {
     let dir = Dir::open_unlocked(root, id)?;
-    let shown = Shown::now(&dir, dir.any_record()?)?;
+    let shown = Shown::now(&dir, dir.any_record()?, &Users::read())?;
     print(&serde_json::to_string_pretty(&shown)?)
 }
 
@@ -81,13 +86,13 @@ pub(crate) enum Form {
 }
 
 pub(crate) fn list(root: &Path, form: Form) -> Result<()> {
-    let mut all = Vec::new();
+    let (mut all, users) = (Vec::new(), Users::read());
     match std::fs::read_dir(root) {
         Ok(entries) => {
             for entry in entries {
                 let name = entry?.file_name();
                 let Some(name) = name.to_str() else { continue };
-                match shown(root, name) {
+                match shown(root, name, &users) {
                     Ok(shown) => all.extend(shown),
                     // The others are there all the same.
                     Err(error) => warn(name, &error),
@@ -106,12 +111,13 @@ pub(crate) fn list(root: &Path, form: Form) -> Result<()> {
 }
 
 /// `None` for one that is being created or deleted at this moment.
-fn shown(root: &Path, id: &str) -> Result<Option<Shown>> {
+fn shown(root: &Path, id: &str, users: &Users) -> Result<Option<Shown>> {
     let Ok(dir) = Dir::open_unlocked(root, id) else {
         return Ok(None);
     };
     let record = dir.record()?;
-    record.map(|record| Shown::now(&dir, record)).transpose()
+    let now = |record| Shown::now(&dir, record, users);
+    record.map(now).transpose()
 }
 
 fn warn(id: &str, error: &anyhow::Error) {
@@ -152,9 +158,10 @@ mod tests {
     #[test]
     fn owners_have_names() {
         let users = "+\n:x:5:\nroot:x:0:0::/root:/bin/sh\na:x:5:5::/:/bin/sh\nb:x:50:5:::\n";
-        assert_eq!(name_among(users, 0).as_deref(), Some("root"));
-        assert_eq!(name_among(users, 5).as_deref(), Some("a"));
-        assert_eq!(name_among(users, 7), None);
-        assert_eq!(user_name(4_000_000_000), "#4000000000");
+        let users = Users(users.to_owned());
+        assert_eq!(users.name(0), "root");
+        assert_eq!(users.name(5), "a");
+        assert_eq!(users.name(7), "#7");
+        assert_eq!(users.name(4_000_000_000), "#4000000000");
     }
 }
