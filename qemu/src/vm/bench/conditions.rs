@@ -90,7 +90,7 @@ impl Machine {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Conditions {
     #[serde(flatten)]
-    machine: Machine,
+    pub(super) machine: Machine,
     emulation: &'static str,
     guest: &'static str,
     qemu: String,
@@ -120,16 +120,6 @@ impl Conditions {
     /// The guest's kernel is known once one has booted.
     pub(super) fn guest_kernel(&mut self, release: &str) {
         self.guest_kernel = release.to_owned();
-    }
-
-    /// Watches the machine once more, after the last figure.
-    pub(super) fn at_end(&mut self) -> Result<()> {
-        self.machine.at_end()
-    }
-
-    /// What spoils the figures.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        self.machine.warnings()
     }
 }
 

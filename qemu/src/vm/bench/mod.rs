@@ -66,12 +66,12 @@ pub(super) fn run(options: &Options) -> Result<()> {
     debian::ensure(debian::FOR_UP)?;
     let disk = up::build_image(None)?;
     let mut conditions = Conditions::now()?;
-    for line in conditions.warnings() {
+    for line in conditions.machine.warnings() {
         eprintln!("{line}");
     }
     let mut rows = boots(options, Boots::prepare(&disk)?, &mut conditions)?;
     rows.extend(image::rows()?);
-    conditions.at_end()?;
+    conditions.machine.at_end()?;
     let report = Report { conditions, rows };
     options.output.give(&report, "bench.json")
 }

@@ -74,9 +74,9 @@ fn measure(plan: &Plan) -> Result<Measured> {
         if turn > 0 {
             floor.push(took);
         }
-        for place in 0..many {
+        for nth in 0..many {
             // What the one before left to the kernel to clean up shall not hit the same always.
-            let number = (place + turn) % many;
+            let number = (nth + turn) % many;
             let times = match turn {
                 0 => &mut Seen::default(),
                 _ => &mut runtimes[number].times,

@@ -38,11 +38,11 @@ pub(super) fn run(options: &Options) -> Result<()> {
     up::build_image(None)?;
     let releases = Releases::build()?;
     let mut conditions = Conditions::now()?;
-    for line in conditions.warnings() {
+    for line in conditions.machine.warnings() {
         eprintln!("{line}");
     }
     let rows = measure(options, &releases, &mut conditions)?;
-    conditions.at_end()?;
+    conditions.machine.at_end()?;
     let report = Report { conditions, rows };
     options.output.give(&report, "bench-update.json")
 }
