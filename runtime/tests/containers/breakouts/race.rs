@@ -57,6 +57,29 @@ fn race(bench: &Bench, check: impl Fn(&str)) -> usize {
     good
 }
 
+/// Calls `once` with a container that has a user namespace, and with one that has none; then
+/// nothing that is the host's has changed.
+fn with_and_without_user_namespace(bench: &mut Bench, mut once: impl FnMut(&Bench)) {
+    let base = bench.config.clone();
+    let before = tree(&bench.path("victim"));
+    for user in [true, false] {
+        bench.config = base.clone();
+        if !user {
+            without_user_namespace(bench);
+        }
+        once(bench);
+        assert_eq!(tree(&bench.path("victim")), before);
+    }
+    bench.config = base;
+}
+
+/// Runs containers while names in `dir` are swapped.
+fn race_swapped(bench: &Bench, dir: &Path, pairs: &[(&str, &str)], check: impl Fn(&str)) {
+    let mut good = 0;
+    swapping(dir, pairs, || good = race(bench, check));
+    eprintln!("{good} containers began");
+}
+
 /// Makes it the container's root's, as the whole root file system is.
 fn give_away(at: &Path) {
     let owner = format!("{BASE}:{BASE}");
@@ -108,25 +131,14 @@ fn a_volume_that_another_changes_leads_nowhere() {
     bench.config["linux"]["maskedPaths"] = json!(["/vol/a/deep", "/vol/a/file", "/proc/keys"]);
     bench.config["linux"]["readonlyPaths"] = json!(["/vol/a", "/proc/sys"]);
     bench.args(&["grep", "^guard", "/proc/mounts"]);
-    let base = bench.config.clone();
-    let before = tree(&bench.path("victim"));
-    for user in [true, false] {
-        bench.config = base.clone();
-        if !user {
-            without_user_namespace(&mut bench);
-        }
-        let mut good = 0;
-        swapping(&volume, &[("a", "evil"), ("b", "worse")], || {
-            good = race(&bench, |said| {
-                // What was to be read-only is so, wherever the name leads by now.
-                for line in said.lines() {
-                    assert!(line.contains(" tmpfs ro,"), "{said}");
-                }
-            });
+    with_and_without_user_namespace(&mut bench, |bench| {
+        race_swapped(bench, &volume, &[("a", "evil"), ("b", "worse")], |said| {
+            // What was to be read-only is so, wherever the name leads by now.
+            for line in said.lines() {
+                assert!(line.contains(" tmpfs ro,"), "{said}");
+            }
         });
-        eprintln!("{good} containers began");
-        assert_eq!(tree(&bench.path("victim")), before);
-    }
+    });
     let kept = std::fs::read_to_string(bench.path("source")).unwrap();
     assert_eq!(kept, "mounted");
 }
@@ -150,20 +162,10 @@ fn a_root_that_another_changes_leads_nowhere() {
     bench.config["process"]["cwd"] = json!("/data/work");
     bench.config["process"]["terminal"] = json!(true);
     bench.args(&["sh", "-c", "echo began"]);
-    let base = bench.config.clone();
-    let before = tree(&bench.path("victim"));
-    for user in [true, false] {
-        bench.config = base.clone();
-        if !user {
-            without_user_namespace(&mut bench);
-        }
-        let pairs = [("data", "e"), ("proc", "p"), ("sys", "s"), ("dev", "d")];
-        for pairs in [&pairs[..1], &pairs] {
-            swapping(&root, pairs, || {
-                let good = race(&bench, |said| assert_eq!(said, "began\r\n"));
-                eprintln!("{good} containers began");
-            });
-            assert_eq!(tree(&bench.path("victim")), before);
-        }
+    let pairs = [("data", "e"), ("proc", "p"), ("sys", "s"), ("dev", "d")];
+    for pairs in [&pairs[..1], &pairs] {
+        with_and_without_user_namespace(&mut bench, |bench| {
+            race_swapped(bench, &root, pairs, |said| assert_eq!(said, "began\r\n"));
+        });
     }
 }
