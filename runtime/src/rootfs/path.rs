@@ -2,8 +2,18 @@
 //!
 //! Every lookup is an openat2 that cannot leave the root, whatever links it meets and whoever
 //! swaps them meanwhile, and its result is a descriptor that the caller then uses: a path is
-//! never looked up a second time. Written here rather than taken from a library because our
-//! kernels have openat2, which leaves little to write.
+//! never looked up a second time.
+//!
+//! A link is followed whichever mount it is on, a volume's too, as runc and crun do: people have
+//! volumes with links in them on the way to what they mount below (a `current` that names one of
+//! several releases, a /run that is a tmpfs with the image's links copied up), and the mount is
+//! to be where that name leads in the container. So who else may write to a volume has a say in
+//! where in the container's root the mounts below it come to be, and a volume is shared with
+//! those alone who are trusted with that. Outside of the root, on the root itself or in /proc
+//! nothing ever comes to be: `put` in `enter` refuses what this module lets through.
+//!
+//! Written here rather than taken from a library because our kernels have openat2, which leaves
+//! little to write.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
