@@ -1,8 +1,8 @@
 //! What the parent, the child and later `start` say to each other, one message a packet.
 //!
 //! ```text
-//! helper -> create  Made       the child is made, here is its pidfd (only with namespaces that
-//!                              the maker has to join)
+//! helper -> maker   Made       the child is made, here is its pidfd (only where it has to be
+//!                              made by one that is in namespaces already)
 //! create -> child   Mapped     id maps, limits and id-mapped trees are in place: go on
 //! child -> create   TimeMade   a time namespace is made, but not entered (only with one)
 //! create -> child   TimeSet    its offsets are written

@@ -70,9 +70,14 @@ const STEPS: &[Step] = &[
     }),
     ("build the root file system", enter_root),
     ("take the terminal", take_terminal),
+    ("leave the caller's keyring", |birth| {
+        birth.plan.leave_keyring()
+    }),
+    ("label the program", |birth| birth.plan.label_program()),
     ("become the process's user", |birth| {
         birth.plan.become_user(&birth.parent)
     }),
+    ("find the program", |birth| birth.plan.find_program()),
 ];
 
 /// Runs in the child. Returns its exit status, which means that something failed.

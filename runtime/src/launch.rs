@@ -1,11 +1,11 @@
-//! Makes the container's first process: always a child of ours, in the namespaces it shall have.
+//! Makes a process of a container: always a child of ours, in the namespaces it shall have.
 //!
 //! User and pid namespaces that exist already have to be joined by whoever makes it, and who
 //! joined a user namespace cannot come back, to run a hook on the host's side or to remove a
 //! cgroup. So a helper does that: it joins, makes the process as a child of its own parent,
 //! hands over the pidfd, and ends.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use orlop_sys::clone::{Child, CloneArgs, kill_and_reap, spawn};
@@ -28,9 +28,32 @@ pub(crate) fn launch(
     if joins.is_empty() {
         return spawn_in(args, child);
     }
+    let sibling = CloneArgs {
+        sibling: true,
+        ..args
+    };
+    let help = |channel: &Channel| help(sibling, channel, |_| join(joins), |()| child());
+    launch_by(CloneArgs::default(), help)
+}
+
+/// Runs `child` in a new process that is born of a helper, and so with no more than that has by
+/// then: the helper itself starts as `args` say, and then does what `enter` says. That may
+/// close all descriptors but the one it is given.
+pub(crate) fn launch_after<T>(
+    args: CloneArgs<'_>,
+    enter: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+    child: impl FnOnce(T) -> i32,
+) -> Result<Child> {
+    let sibling = CloneArgs {
+        sibling: true,
+        ..CloneArgs::default()
+    };
+    launch_by(args, |channel| help(sibling, channel, enter, child))
+}
+
+fn launch_by(args: CloneArgs<'_>, help: impl FnOnce(&Channel) -> i32) -> Result<Child> {
     let (ours, theirs) = Channel::pair()?;
-    let helper = spawn(CloneArgs::default(), || help(args, joins, &theirs, child));
-    let helper = helper.context(EXHAUSTED)?;
+    let helper = spawn_in(args, || help(&theirs))?;
     drop(theirs);
     let made = ours.receive_with();
     reap(&helper.pidfd)?;
@@ -43,17 +66,13 @@ pub(crate) fn launch(
 }
 
 /// The helper. Its status tells nothing: what it says does.
-fn help(
+fn help<T>(
     args: CloneArgs<'_>,
-    joins: &[(i32, OwnedFd)],
     channel: &Channel,
-    child: impl FnOnce() -> i32,
+    enter: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+    child: impl FnOnce(T) -> i32,
 ) -> i32 {
-    let args = CloneArgs {
-        sibling: true,
-        ..args
-    };
-    let made = join(joins).and_then(|()| spawn_in(args, child));
+    let made = enter(channel.as_fd()).and_then(|got| spawn_in(args, || child(got)));
     let sent = match &made {
         Ok(child) => channel.send_with(&Message::Made, child.pidfd.as_fd()),
         Err(error) => {

@@ -124,6 +124,12 @@ impl Labels {
         }
         Ok(())
     }
+
+    /// Closes what was opened.
+    pub(crate) fn close(&mut self) {
+        self.program_files.clear();
+        self.keys_file = None;
+    }
 }
 
 impl Attribute {

@@ -1,6 +1,14 @@
 //! `exec`: one more process in a running container.
+//!
+//! Others in the container's pid namespace see a process there from its first instruction on,
+//! and who among them has CAP_SYS_PTRACE where the container has no user namespace of its own
+//! looks into it, whatever it hides. So it is born of a helper that is in all of the
+//! container's namespaces and has nothing of the host open: its root, its directory and its
+//! descriptors lead nowhere else. What such a one does see is the memory of the command, with
+//! its arguments and environment, and the sockets to it; and what it could do to a process
+//! that has not given up its privileges yet is what the capability is for.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,7 +29,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
 use crate::init::root_of_namespace;
-use crate::launch::launch as launch_in;
+use crate::launch::{launch, launch_after};
 use crate::namespaces::{self, libc_flags};
 use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule, oom};
 use crate::standing::Standing;
@@ -90,7 +98,7 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     plan.keep_keyring = record.no_new_keyring;
     let has_terminal = plan.wants_terminal();
     let console = terminal.console(&plan)?;
-    let child = launch(&record, &bundle, plan, console, request, standing)?;
+    let child = make(&record, &bundle, plan, console, request, standing)?;
     Ok(Executed {
         child,
         terminal: has_terminal,
@@ -183,12 +191,10 @@ pub(crate) fn parse_size(text: &str) -> std::result::Result<(u16, u16), String> 
 
 /// What the child takes from its parent.
 struct Entry {
-    /// The container's first process.
-    target: OwnedFd,
-    /// Kinds of namespaces to join, without what was joined before it was made.
+    /// The container's first process, until its namespaces are joined.
+    target: Option<OwnedFd>,
+    /// Kinds of namespaces that are the container's.
     namespaces: i32,
-    /// All kinds that are the container's.
-    all: i32,
     plan: Plan,
     console: Option<Console>,
     parent: Channel,
@@ -196,7 +202,7 @@ struct Entry {
     detach: bool,
 }
 
-fn launch(
+fn make(
     record: &Record,
     bundle: &Bundle,
     plan: Plan,
@@ -215,15 +221,13 @@ fn launch(
     if !request.ignore_paused {
         cgroup.as_ref().map_or(Ok(()), cgroup::check_thawed)?;
     }
-    let all = namespaces::kinds(&bundle.linux);
-    let joins = join_before(&target, all, standing)?;
+    let namespaces = namespaces::kinds(&bundle.linux);
     let process = plan.process.clone();
     let agent = plan.agent().cloned();
     let (ours, theirs) = Channel::pair()?;
     let entry = Entry {
-        target,
-        namespaces: all & !(libc_flags::PID | joins.first().map_or(0, |(flags, _)| *flags)),
-        all,
+        target: Some(target),
+        namespaces,
         plan,
         console,
         parent: theirs,
@@ -240,7 +244,7 @@ fn launch(
     let score = process.oom_score_adj();
     let lent = oom::lend(standing, score)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let child = launch_in(args, &joins, || enter(entry)).context("make a process in it")?;
+    let child = launch_entry(args, entry).context("make a process in it")?;
     drop(lent);
     let started = (|| {
         oom::set(standing, child.pid, score)?;
@@ -275,30 +279,37 @@ fn launch(
     Ok(child)
 }
 
-/// Moves our children to the container's pid namespace, which nobody enters himself; or says
-/// what a helper has to join for that, where the power for it is had in the user namespace only.
-fn join_before(target: &OwnedFd, all: i32, standing: Standing) -> Result<Vec<(i32, OwnedFd)>> {
-    if !standing.clones_mounts() {
-        let flags = all & (libc_flags::USER | libc_flags::PID);
-        return Ok(vec![(flags, target.try_clone()?)]);
+/// Makes the process, so that it is seen in the container only once it is there altogether.
+fn launch_entry(args: CloneArgs<'_>, mut entry: Entry) -> Result<Child> {
+    if entry.namespaces & libc_flags::PID == 0 {
+        return launch(args, &[], || run(entry));
     }
-    if all & libc_flags::PID != 0 {
-        orlop_sys::namespace::join(target, libc_flags::PID).context("join the pid namespace")?;
-    }
-    Ok(Vec::new())
+    let go = |channel: BorrowedFd<'_>| {
+        approach(&mut entry, &[channel])?;
+        Ok(entry)
+    };
+    launch_after(args, go, enter)
 }
 
 type Step = (&'static str, fn(&mut Entry) -> Result<()>);
 
-const STEPS: &[Step] = &[
-    ("close descriptors", close_descriptors),
-    ("wait for the parent", |entry| {
-        entry.parent.expect(&Message::Mapped)
-    }),
+/// Before the process is there, or is seen.
+const APPROACH: &[Step] = &[
     ("open the security attributes", |entry| {
         entry.plan.open_labels()
     }),
     ("join the container's namespaces", join),
+    ("leave the caller's keyring", |entry| {
+        entry.plan.leave_keyring()
+    }),
+    ("label the program", |entry| entry.plan.label_program()),
+];
+
+const STEPS: &[Step] = &[
+    ("close descriptors", |entry| entry.close_others(&[])),
+    ("wait for the parent", |entry| {
+        entry.parent.expect(&Message::Mapped)
+    }),
     ("start a session", |_| {
         Ok(rustix::process::setsid().map(drop)?)
     }),
@@ -308,35 +319,60 @@ const STEPS: &[Step] = &[
     }),
     // Another user would not have it any more.
     ("stay with the parent", stay_with_parent),
+    ("find the program", |entry| entry.plan.find_program()),
 ];
 
-/// Runs in the child. Returns its exit status, which means that something failed.
-fn enter(mut entry: Entry) -> i32 {
-    for (name, step) in STEPS {
-        if let Err(error) = step(&mut entry) {
-            // If the parent is gone too, nobody is left to be told.
-            let failure = Failure::new(Some(name), &error);
-            let _ = entry.parent.send(&Message::Failed(failure));
-            return 1;
-        }
+fn walk(steps: &[Step], entry: &mut Entry) -> std::result::Result<(), Failure> {
+    let named = |(name, step): &Step| step(entry).map_err(|error| Failure::new(Some(name), &error));
+    steps.iter().try_for_each(named)
+}
+
+/// Goes where the process is to be born, with nothing open but `keep` and what it takes along.
+fn approach(entry: &mut Entry, keep: &[BorrowedFd<'_>]) -> std::result::Result<(), Failure> {
+    let closed = entry.close_others(keep);
+    closed.map_err(|error| Failure::new(Some("close descriptors"), &error))?;
+    walk(APPROACH, entry)
+}
+
+/// Runs in the child, if that has to go there itself. Returns its exit status, which means that
+/// something failed.
+fn run(mut entry: Entry) -> i32 {
+    match approach(&mut entry, &[]) {
+        Ok(()) => enter(entry),
+        Err(failure) => tell(&entry, failure),
     }
-    let error = entry.plan.execute(entry.preserved_fds);
-    let _ = entry
-        .parent
-        .send(&Message::Failed(Failure::new(None, &error)));
+}
+
+/// Runs in the child, once it is there.
+fn enter(mut entry: Entry) -> i32 {
+    let failure = match walk(STEPS, &mut entry) {
+        Ok(()) => Failure::new(None, &entry.plan.execute(entry.preserved_fds)),
+        Err(failure) => failure,
+    };
+    tell(&entry, failure)
+}
+
+fn tell(entry: &Entry, failure: Failure) -> i32 {
+    // If the parent is gone too, nobody is left to be told.
+    let _ = entry.parent.send(&Message::Failed(failure));
     1
 }
 
-fn close_descriptors(entry: &mut Entry) -> Result<()> {
-    let mut keep = vec![entry.parent.as_fd(), entry.target.as_fd()];
-    keep.extend(entry.console.as_ref().map(Console::fd));
-    orlop_sys::fd::close_all_but(3 + entry.preserved_fds, &keep)?;
-    Ok(())
+impl Entry {
+    /// Closes what is neither its own, nor the process's, nor in `keep`.
+    fn close_others(&self, keep: &[BorrowedFd<'_>]) -> Result<()> {
+        let mut keep = [keep, &[self.parent.as_fd()]].concat();
+        keep.extend(self.target.as_ref().map(AsFd::as_fd));
+        keep.extend(self.console.as_ref().map(Console::fd));
+        orlop_sys::fd::close_all_but(3 + self.preserved_fds, &keep)?;
+        Ok(())
+    }
 }
 
 fn join(entry: &mut Entry) -> Result<()> {
-    orlop_sys::namespace::join(&entry.target, entry.namespaces)?;
-    if entry.all & libc_flags::USER != 0 {
+    let target = entry.target.take().context("they were joined before")?;
+    orlop_sys::namespace::join(&target, entry.namespaces)?;
+    if entry.namespaces & libc_flags::USER != 0 {
         root_of_namespace()?;
     }
     Ok(())

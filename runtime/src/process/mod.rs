@@ -1,7 +1,8 @@
 //! The process that a container runs: first prepared, then made out of the child.
 //!
 //! `Plan` is everything that can be worked out beforehand; `become_user` gives up what the
-//! process shall not have; `execute` is the end of us in it.
+//! process shall not have; `find_program` sees whether there is one; `execute` is the end of
+//! us in it.
 
 mod capabilities;
 mod denied;
@@ -75,13 +76,24 @@ impl Plan {
         self.process.no_new_privileges().unwrap_or(false)
     }
 
-    /// From the root of the container's user namespace to the process's user, for good.
-    /// Finds the program too, so that a missing one is an error of `create`.
-    pub(crate) fn become_user(&mut self, parent: &Channel) -> Result<()> {
-        if !self.keep_keyring {
-            self.labels.label_keys(leave_session_keyring)?;
+    /// The caller's keys are no longer the process's, nor of those that it makes.
+    pub(crate) fn leave_keyring(&self) -> Result<()> {
+        if self.keep_keyring {
+            return Ok(());
         }
+        self.labels.label_keys(leave_session_keyring)
+    }
+
+    /// Labels what this process, or one that it makes, is going to execute. The files for it
+    /// are closed then.
+    pub(crate) fn label_program(&mut self) -> Result<()> {
         self.labels.label_program()?;
+        self.labels.close();
+        Ok(())
+    }
+
+    /// From the root of the container's user namespace to the process's user, for good.
+    pub(crate) fn become_user(&mut self, parent: &Channel) -> Result<()> {
         if let Some(domain) = self.domain {
             set_personality(domain).context("linux.personality")?;
         }
@@ -116,6 +128,11 @@ impl Plan {
             enter_directory(self.process.cwd()).map_err(|_| error)?;
         }
         rustix::process::umask(Mode::from_raw_mode(user.umask().unwrap_or(0o022)));
+        Ok(())
+    }
+
+    /// Finds the program as the process's user, so that a missing one is an error of `create`.
+    pub(crate) fn find_program(&mut self) -> Result<()> {
         self.executable.find()
     }
 

@@ -54,9 +54,7 @@ pub fn spawn(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> Result<Child> 
     if args.namespaces & !NAMESPACES != 0 {
         return Err(Errno::INVAL);
     }
-    if rustix::fs::stat(c"/proc/self/task")?.st_nlink != 3 {
-        return Err(Errno::BUSY);
-    }
+    single_threaded()?;
     let (flags, exit_signal) = match args.sibling {
         false => (args.namespaces, libc::SIGCHLD as u64),
         // The signal is that of the caller itself then, and may not be given.
@@ -69,6 +67,17 @@ pub fn spawn(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> Result<Child> 
             unsafe { libc::_exit(status) }
         }
         Some(child) => Ok(child),
+    }
+}
+
+/// Asks the kernel to have the process's threads apart, which is nothing to do where there is
+/// one, and refused where there are more. /proc would tell, too, but need not be the host's.
+fn single_threaded() -> Result<()> {
+    // SAFETY: an integer; with this flag alone nothing is unshared.
+    match check(unsafe { libc::unshare(libc::CLONE_THREAD) }.into()) {
+        Ok(_) => Ok(()),
+        Err(Errno::INVAL) => Err(Errno::BUSY),
+        Err(errno) => Err(errno),
     }
 }
 

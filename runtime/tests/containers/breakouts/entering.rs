@@ -36,7 +36,7 @@ fn started(bench: &mut Bench, id: &str) {
 }
 
 /// Everything that this process may have but one: with that nothing could be hidden from it.
-fn all_but_ptrace() -> Vec<&'static str> {
+pub fn all_but_ptrace() -> Vec<&'static str> {
     let mut all = vec![
         "CAP_CHOWN",
         "CAP_DAC_OVERRIDE",

@@ -29,6 +29,7 @@ pub fn install(bench: &mut Bench, what: &str) {
 fn inside() {
     match std::env::var(WHAT).as_deref() {
         Ok("watch") => watch(),
+        Ok("roam") => super::birth::roam(),
         Ok(other) => panic!("no such probe: {other}"),
         Err(_) => {}
     }
@@ -55,7 +56,7 @@ fn watch() {
 }
 
 /// The last pid that was given to a process here.
-fn last_pid() -> u32 {
+pub fn last_pid() -> u32 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap();
     text.split_whitespace().last().unwrap().parse().unwrap()
 }
