@@ -258,17 +258,34 @@ fn a_command_that_does_not_execute_has_a_status() {
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
     }
+    // Looked up in vain, by a step that says so, or refused by the kernel.
     let cases = [
         (
             "/no/such/command",
             127,
-            "no such file or directory in the container",
+            "find the program: exec \"/no/such/command\": no such file or directory in the",
         ),
-        ("nope", 127, "not found in the container's PATH"),
-        ("/etc", 126, "not a regular file"),
+        (
+            "nope",
+            127,
+            "find the program: exec \"nope\": executable file not found in the container's PATH",
+        ),
+        (
+            "/etc",
+            126,
+            "find the program: exec /etc: permission denied: is not a regular file",
+        ),
         ("/bin/plain", 126, "execute bit"),
-        ("lost", 126, "interpreter"),
-        ("garbage", 126, "no format"),
+        (
+            "lost",
+            126,
+            "orlop-runtime: exec /bin/lost: exists, but its interpreter",
+        ),
+        (
+            "garbage",
+            126,
+            "orlop-runtime: exec /bin/garbage: is in no format",
+        ),
     ];
     let id = bench.id("command");
     bench.args(&["sleep", "1000"]);
