@@ -1,12 +1,13 @@
 //! Reads a bundle's config.json and refuses, by name, what this runtime would not carry out.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use oci_spec::runtime::{
     Hooks, Linux, LinuxNamespaceType, LinuxResources, Mount, Process, Root, Spec,
 };
+use serde_json::error::Category;
 
 use crate::clocks;
 use crate::document;
@@ -44,9 +45,10 @@ impl Bundle {
 
     /// With another file than the bundle's own config.json, if one is named.
     pub(crate) fn load(dir: &Path, config: Option<&Path>) -> Result<Bundle> {
-        let dir = dir
-            .canonicalize()
-            .with_context(|| format!("bundle {}: no such directory", dir.display()))?;
+        let dir = dir.canonicalize().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => anyhow!("bundle {}: no such directory", dir.display()),
+            _ => anyhow::Error::from(error).context(format!("bundle {}", dir.display())),
+        })?;
         let path = config.map_or_else(|| dir.join("config.json"), Path::to_owned);
         Bundle::read(dir, &path)
     }
@@ -58,7 +60,7 @@ impl Bundle {
 
     fn read(dir: PathBuf, path: &Path) -> Result<Bundle> {
         let text = read_bounded(path)?;
-        let spec = document::spec(&text).with_context(|| format!("{}", path.display()))?;
+        let spec = parsed(path, document::spec(&text))?;
         let mut bundle = check(dir, &spec).with_context(|| format!("{}", path.display()))?;
         bundle.text = text;
         Ok(bundle)
@@ -68,13 +70,13 @@ impl Bundle {
 /// The hooks alone, of the copy that was kept.
 pub(crate) fn kept_hooks(copy: &Path) -> Result<Hooks> {
     let text = read_bounded(copy)?;
-    document::hooks(&text).with_context(|| format!("{}", copy.display()))
+    parsed(copy, document::hooks(&text))
 }
 
 /// Reads a process JSON for `exec --process`.
 pub(crate) fn load_process(path: &Path) -> Result<Process> {
     let text = read_bounded(path)?;
-    let process = document::process(&text).with_context(|| format!("{}", path.display()))?;
+    let process = parsed(path, document::process(&text))?;
     check_process(&process).with_context(|| format!("{}", path.display()))?;
     Ok(process)
 }
@@ -82,11 +84,28 @@ pub(crate) fn load_process(path: &Path) -> Result<Process> {
 /// Reads the resources of `update` from `source`, which errors call `path`.
 pub(crate) fn read_resources(path: &Path, source: impl Read) -> Result<LinuxResources> {
     let text = read_at_most(path, source)?;
-    serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))
+    parsed(path, serde_json::from_slice(&text))
+}
+
+/// Names the file, and tells what is no JSON at all from JSON that says something else.
+fn parsed<T>(path: &Path, result: serde_json::Result<T>) -> Result<T> {
+    result.map_err(|error| {
+        let what = match error.classify() {
+            Category::Syntax | Category::Eof => ": is not JSON",
+            Category::Data | Category::Io => "",
+        };
+        anyhow::Error::from(error).context(format!("{}{what}", path.display()))
+    })
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>> {
-    let file = std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let file = std::fs::File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound if path.ends_with("config.json") => anyhow!(
+            "{}: no such file; a bundle has one, as `orlop-runtime spec` writes it",
+            path.display()
+        ),
+        _ => anyhow::Error::from(error).context(format!("open {}", path.display())),
+    })?;
     read_at_most(path, file)
 }
 
@@ -107,6 +126,7 @@ fn read_at_most(path: &Path, source: impl Read) -> Result<Vec<u8>> {
 
 fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
     let version = spec.version();
+    ensure!(!version.is_empty(), "\"ociVersion\" is missing");
     ensure!(
         version.starts_with("1."),
         "ociVersion is {version:?}; this runtime reads 1.x"
@@ -114,6 +134,7 @@ fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
     let process = spec.process().clone().context("\"process\" is missing")?;
     check_process(&process).context("process")?;
     let root = spec.root().clone().context("\"root\" is missing")?;
+    ensure!(!root.path().as_os_str().is_empty(), "root.path is empty");
     let linux = spec
         .linux()
         .clone()

@@ -14,13 +14,14 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use oci_spec::runtime::Hooks;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -110,15 +111,19 @@ impl Dir {
         check_id(id)?;
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        builder
-            .create(root)
-            .with_context(|| format!("state directory {}", root.display()))?;
+        builder.create(root).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => {
+                anyhow!("state directory {}: is not a directory", root.display())
+            }
+            _ => anyhow::Error::from(error).context(format!("state directory {}", root.display())),
+        })?;
         let path = root.join(id);
         match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)) {
             Ok(()) => {}
             Err(Errno::EXIST) => bail!("container {id} exists already"),
             Err(errno) => {
-                return Err(anyhow::Error::from(errno).context(path.display().to_string()));
+                let what = format!("state directory {}", path.display());
+                return Err(anyhow::Error::from(errno).context(what));
             }
         }
         let made = Dir::open_unlocked(root, id).inspect_err(|_| {

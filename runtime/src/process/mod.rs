@@ -110,10 +110,10 @@ impl Plan {
         set_groups(user.additional_gids().as_deref().unwrap_or_default())?;
         let gid = Gid::from_raw(user.gid());
         rustix::thread::set_thread_res_gid(gid, gid, gid)
-            .with_context(|| format!("become group {}", user.gid()))?;
+            .map_err(|errno| explain_id(errno, format!("become group {}", user.gid())))?;
         let uid = Uid::from_raw(user.uid());
         rustix::thread::set_thread_res_uid(uid, uid, uid)
-            .with_context(|| format!("become user {}", user.uid()))?;
+            .map_err(|errno| explain_id(errno, format!("become user {}", user.uid())))?;
         rustix::thread::set_keep_capabilities(false)?;
         self.capabilities.apply().context("capabilities")?;
         if self.no_new_privileges() {
@@ -219,6 +219,15 @@ fn set_groups(groups: &[u32]) -> Result<()> {
         Ok(()) => Ok(()),
         // A user namespace may deny it; that matters only where groups are asked for.
         Err(rustix::io::Errno::PERM) if gids.is_empty() => Ok(()),
-        Err(errno) => Err(anyhow::Error::from(errno).context(format!("additionalGids {groups:?}"))),
+        Err(errno) => Err(explain_id(errno, format!("additionalGids {groups:?}"))),
+    }
+}
+
+fn explain_id(errno: rustix::io::Errno, what: String) -> anyhow::Error {
+    match errno {
+        rustix::io::Errno::INVAL => {
+            anyhow::anyhow!("{what}: not mapped in the container's user namespace")
+        }
+        errno => anyhow::Error::from(errno).context(what),
     }
 }

@@ -44,10 +44,11 @@ fn bad_processes_and_mounts() -> Vec<Bad> {
     let limit = json!([{"type": "RLIMIT_X", "soft": 1, "hard": 1}]);
     vec![
         ("/ociVersion", json!("2.0.0"), "ociVersion"),
-        ("/ociVersion", json!(""), "ociVersion"),
+        ("/ociVersion", json!(""), "\"ociVersion\" is missing"),
         ("/ociVersion", json!(1), "config.json"),
         ("/root", Value::Null, "\"root\" is missing"),
         ("/root/path", json!("no/such"), "no/such"),
+        ("/root/path", json!(""), "root.path is empty"),
         ("/process", Value::Null, "\"process\" is missing"),
         ("/process/args", json!([]), "no program"),
         ("/process/args", json!(["a\u{0}b"]), "NUL"),
@@ -56,6 +57,7 @@ fn bad_processes_and_mounts() -> Vec<Bad> {
         ("/process/cwd", json!("here"), "cwd"),
         ("/process/env", json!(["A=\u{0}"]), "NUL"),
         ("/process/user/uid", json!(-1), "config.json"),
+        ("/process/user/uid", json!(70000), "become user 70000: not mapped"),
         ("/process/capabilities/bounding", json!(["CAP_NONE"]), "CAP_NONE"),
         ("/process/rlimits", limit, "RLIMIT_X"),
         ("/mounts/0", json!({"type": "proc"}), "destination"),
@@ -121,19 +123,22 @@ fn of_files_and_directories() {
     let bundle = bench.path("other");
     let other = bundle.to_str().unwrap();
     let create = ["create", "--bundle", other, &id];
-    refuses(&bench, &create, "no such directory");
+    refuses(&bench, &create, "other: no such directory\n");
     std::fs::create_dir(&bundle).unwrap();
-    refuses(&bench, &create, "config.json");
+    refuses(&bench, &create, "config.json: no such file; a bundle has");
     let config = bundle.join("config.json");
     let deep = "[".repeat(100_000);
     let large = format!("{{\"ociVersion\": \"{}\"}}", "1".repeat(5 << 20));
     for (content, expected) in [
-        ("", "config.json"),
-        ("not JSON", "line 1"),
-        ("{\n\"ociVersion\":", "line 2"),
+        ("", "config.json: is not JSON"),
+        ("not JSON", "is not JSON: expected ident at line 1"),
+        (
+            "{\n\"ociVersion\":",
+            "is not JSON: EOF while parsing a value at line 2",
+        ),
         ("[]", "config.json"),
         ("null", "config.json"),
-        ("{}", "ociVersion"),
+        ("{}", "\"ociVersion\" is missing"),
         ("\u{0}", "config.json"),
         (&deep, "config.json"),
         (&large, "larger than"),
@@ -152,7 +157,8 @@ fn of_files_and_directories() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orlop-runtime"));
     command.current_dir(bench.path("bundle"));
     command.arg("--root").arg(bench.path("file"));
-    fails(&bench, &mut command, &["create", &id], "state directory");
+    let none = "file: is not a directory";
+    fails(&bench, &mut command, &["create", &id], none);
 }
 
 #[test]
