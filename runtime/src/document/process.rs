@@ -1,12 +1,13 @@
 //! A process, as in config.json or in a file of its own.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    Box as Size, ExecCPUAffinity, LinuxCapabilities, LinuxIOPriority, LinuxSchedulerFlag,
-    LinuxSchedulerPolicy, PosixRlimit, Process, Scheduler, User,
+    Box as Size, Capability, ExecCPUAffinity, LinuxCapabilities, LinuxIOPriority,
+    LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimit, Process, Scheduler, User,
 };
-use serde::de::IntoDeserializer;
+use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 
 #[derive(Deserialize)]
@@ -18,7 +19,7 @@ pub(super) struct ProcessDocument {
     args: Option<Vec<String>>,
     env: Option<Vec<String>>,
     cwd: PathBuf,
-    capabilities: Option<LinuxCapabilities>,
+    capabilities: Option<CapabilitiesDocument>,
     rlimits: Option<Vec<PosixRlimit>>,
     no_new_privileges: Option<bool>,
     apparmor_profile: Option<String>,
@@ -40,7 +41,7 @@ impl ProcessDocument {
             .set_args(self.args)
             .set_env(self.env)
             .set_cwd(self.cwd)
-            .set_capabilities(self.capabilities)
+            .set_capabilities(self.capabilities.map(CapabilitiesDocument::into_oci))
             .set_rlimits(self.rlimits)
             .set_no_new_privileges(self.no_new_privileges)
             .set_apparmor_profile(self.apparmor_profile)
@@ -50,6 +51,45 @@ impl ProcessDocument {
             .set_scheduler(self.scheduler.map(SchedulerDocument::into_scheduler))
             .set_exec_cpu_affinity(self.exec_cpu_affinity.map(Affinity::into_oci));
         process
+    }
+}
+
+/// Read here for the sake of what is said of a word that is none.
+#[derive(Deserialize)]
+struct CapabilitiesDocument {
+    bounding: Option<HashSet<Named>>,
+    effective: Option<HashSet<Named>>,
+    inheritable: Option<HashSet<Named>>,
+    permitted: Option<HashSet<Named>>,
+    ambient: Option<HashSet<Named>>,
+}
+
+impl CapabilitiesDocument {
+    fn into_oci(self) -> LinuxCapabilities {
+        let set = |set: Option<HashSet<Named>>| {
+            set.map(|set| set.into_iter().map(|named| named.0).collect())
+        };
+        let mut all = LinuxCapabilities::default();
+        all.set_bounding(set(self.bounding))
+            .set_effective(set(self.effective))
+            .set_inheritable(set(self.inheritable))
+            .set_permitted(set(self.permitted))
+            .set_ambient(set(self.ambient));
+        all
+    }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Named(Capability);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Named, D::Error> {
+        let word = String::deserialize(from)?;
+        let known = Capability::deserialize(word.as_str().into_deserializer());
+        let known = known.map_err(|_: D::Error| {
+            D::Error::custom(format!("{word:?} is no capability (one is CAP_KILL)"))
+        });
+        known.map(Named)
     }
 }
 
