@@ -165,3 +165,18 @@ fn clone3(flags: u64, exit_signal: u64, cgroup: Option<BorrowedFd<'_>>) -> Resul
         pidfd,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_is_not_copied() {
+        let (stop, wait) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || wait.recv());
+        let made = spawn(CloneArgs::default(), || 0);
+        drop(stop);
+        assert!(other.join().unwrap().is_err());
+        assert_eq!(made.err(), Some(Errno::BUSY));
+    }
+}
