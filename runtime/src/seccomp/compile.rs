@@ -4,16 +4,10 @@
 use oci_spec::runtime::LinuxSeccompOperator as Operator;
 use orlop_sys::seccomp::Insn;
 
-/// One system call with rules of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Call {
-    pub(super) number: u32,
-    /// The first that matches decides; none, the default.
-    pub(super) rules: Vec<Rule>,
-}
-
+/// For one system call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rule {
+    pub(super) number: u32,
     /// All of them must hold; with none the rule always matches.
     pub(super) all: Vec<Comparison>,
     pub(super) action: u32,
@@ -61,24 +55,48 @@ pub(super) struct Section {
 #[derive(Debug, Clone)]
 pub(super) struct Band {
     pub(super) first: u32,
-    /// In the order of their numbers.
-    pub(super) calls: Vec<Call>,
+    /// In the order of their numbers. Of those for one number the first that matches decides.
+    pub(super) rules: Vec<Rule>,
     /// From this number on the answer is ENOSYS instead of the default.
     pub(super) beyond: Option<u32>,
 }
 
 /// The whole program. Instruction sets without a section get ENOSYS.
 pub(super) fn program(sections: &[Section], default: u32) -> Vec<Insn> {
-    let mut program = vec![insn(LD_W_ABS, 0, 0, ARCH)];
-    for section in sections {
-        let mut code = vec![insn(LD_W_ABS, 0, 0, NR)];
-        code.extend(search(&spans(&section.bands, default), default));
-        program.push(insn(JEQ, 1, 0, section.audit));
-        program.push(insn(JA, 0, 0, code.len() as u32));
-        program.append(&mut code);
+    let mut code = Backwards(Vec::with_capacity(512));
+    code.before(insn(RET, 0, 0, NO_SUCH_CALL));
+    for section in sections.iter().rev() {
+        let after = code.len();
+        search(&mut code, &spans(&section.bands, default), default);
+        code.before(insn(LD_W_ABS, 0, 0, NR));
+        let length = (code.len() - after) as u32;
+        code.before(insn(JA, 0, 0, length));
+        code.before(insn(JEQ, 1, 0, section.audit));
     }
-    program.push(insn(RET, 0, 0, NO_SUCH_CALL));
-    program
+    code.before(insn(LD_W_ABS, 0, 0, ARCH));
+    code.forwards()
+}
+
+/// A program that is written from its end: what a jump skips is there before the jump.
+struct Backwards(Vec<Insn>);
+
+impl Backwards {
+    fn before(&mut self, insn: Insn) {
+        self.0.push(insn);
+    }
+
+    fn all_before(&mut self, code: Vec<Insn>) {
+        self.0.extend(code.into_iter().rev());
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn forwards(mut self) -> Vec<Insn> {
+        self.0.reverse();
+        self.0
+    }
 }
 
 /// A range of numbers up to the next span's start that is answered alike.
@@ -98,14 +116,14 @@ fn spans(bands: &[Band], default: u32) -> Vec<Span<'_>> {
     let mut spans: Vec<Span<'_>> = Vec::new();
     for band in bands {
         push(&mut spans, band.first, Answer::Always(default));
-        for call in &band.calls {
-            let answer = match call.rules.as_slice() {
-                [] => Answer::Always(default),
-                [rule, ..] if rule.all.is_empty() => Answer::Always(rule.action),
-                rules => Answer::Rules(rules),
+        for rules in band.rules.chunk_by(|one, next| one.number == next.number) {
+            let first = &rules[0];
+            let answer = match first.all.is_empty() {
+                true => Answer::Always(first.action),
+                false => Answer::Rules(rules),
             };
-            push(&mut spans, call.number, answer);
-            push(&mut spans, call.number + 1, Answer::Always(default));
+            push(&mut spans, first.number, answer);
+            push(&mut spans, first.number + 1, Answer::Always(default));
         }
         if let Some(beyond) = band.beyond {
             push(&mut spans, beyond, Answer::Always(NO_SUCH_CALL));
@@ -124,29 +142,27 @@ fn push<'c>(spans: &mut Vec<Span<'c>>, start: u32, answer: Answer<'c>) {
 }
 
 /// Code that ends in a RET for every number, with the number in the accumulator.
-fn search(spans: &[Span<'_>], default: u32) -> Vec<Insn> {
+fn search(code: &mut Backwards, spans: &[Span<'_>], default: u32) {
     match spans {
-        [] => vec![insn(RET, 0, 0, default)],
+        [] => code.before(insn(RET, 0, 0, default)),
         [only] => match only.answer {
-            Answer::Always(action) => vec![insn(RET, 0, 0, action)],
-            Answer::Rules(rules) => rules_code(rules, default),
+            Answer::Always(action) => code.before(insn(RET, 0, 0, action)),
+            Answer::Rules(rules) => code.all_before(rules_code(rules, default)),
         },
         several => {
             let (low, high) = several.split_at(several.len() / 2);
-            let (low, high_start) = (search(low, default), high[0].start);
-            let mut code = match u8::try_from(low.len()) {
-                Ok(skip) => vec![insn(JGE, skip, 0, high_start)],
+            search(code, high, default);
+            let after = code.len();
+            search(code, low, default);
+            let length = code.len() - after;
+            match u8::try_from(length) {
+                Ok(skip) => code.before(insn(JGE, skip, 0, high[0].start)),
                 // A conditional jump reaches 255 instructions, an unconditional one all.
                 Err(_) => {
-                    vec![
-                        insn(JGE, 0, 1, high_start),
-                        insn(JA, 0, 0, low.len() as u32),
-                    ]
+                    code.before(insn(JA, 0, 0, length as u32));
+                    code.before(insn(JGE, 0, 1, high[0].start));
                 }
-            };
-            code.extend(low);
-            code.extend(search(high, default));
-            code
+            }
         }
     }
 }

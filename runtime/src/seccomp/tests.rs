@@ -2,7 +2,7 @@
 
 mod machines;
 
-use super::compile::{Band, Call, Comparison, Rule, Section};
+use super::compile::{Band, Comparison, Rule, Section};
 use super::table::X32_BIT;
 use super::*;
 use oci_spec::runtime::{LinuxSeccompOperator as Operator, LinuxSyscall};
@@ -77,18 +77,12 @@ fn model(sections: &[Section], default: u32, data: &Data) -> u32 {
     if band.beyond.is_some_and(|beyond| data.number >= beyond) {
         return compile::NO_SUCH_CALL;
     }
-    let Some(call) = band.calls.iter().find(|call| call.number == data.number) else {
-        return default;
-    };
     let matches = |rule: &&Rule| {
-        rule.all
-            .iter()
-            .all(|one| holds(one, data.args[one.index as usize]))
+        let mut all = rule.all.iter();
+        rule.number == data.number && all.all(|one| holds(one, data.args[one.index as usize]))
     };
-    call.rules
-        .iter()
-        .find(matches)
-        .map_or(default, |rule| rule.action)
+    let found = band.rules.iter().find(matches);
+    found.map_or(default, |rule| rule.action)
 }
 
 /// Values that meet: small ones, in the low word, the high word, or both.
@@ -114,28 +108,32 @@ fn comparison() -> impl Strategy<Value = Comparison> {
     })
 }
 
-fn calls(first: u32) -> impl Strategy<Value = Vec<Call>> {
-    let rule = (proptest::collection::vec(comparison(), 0..4), 0_u32..4)
-        .prop_map(|(all, action)| Rule { all, action });
-    let rules = proptest::collection::vec(rule, 0..4);
-    proptest::collection::btree_map(0_u32..300, rules, 0..80).prop_map(move |map| {
-        map.into_iter()
-            .map(|(number, rules)| Call {
-                number: first + number,
-                rules,
+fn rules(first: u32) -> impl Strategy<Value = Vec<Rule>> {
+    let rule = (proptest::collection::vec(comparison(), 0..4), 0_u32..4);
+    let of_one_call = (0_u32..300, proptest::collection::vec(rule, 1..4));
+    proptest::collection::vec(of_one_call, 0..40).prop_map(move |calls| {
+        let each = calls.into_iter().flat_map(|(number, rules)| {
+            let number = first + number;
+            rules.into_iter().map(move |(all, action)| Rule {
+                number,
+                all,
+                action,
             })
-            .collect()
+        });
+        let mut rules: Vec<Rule> = each.collect();
+        rules.sort_by_key(|rule| rule.number);
+        rules
     })
 }
 
 /// One that begins at `first`, with an end after its calls or none.
 fn band(first: u32) -> impl Strategy<Value = Band> {
-    (calls(first), proptest::option::of(0_u32..20)).prop_map(move |(calls, after)| {
-        let newest = calls.last().map_or(first, |call| call.number);
+    (rules(first), proptest::option::of(0_u32..20)).prop_map(move |(rules, after)| {
+        let newest = rules.last().map_or(first, |rule| rule.number);
         Band {
             first,
             beyond: after.map(|after| newest + 1 + after),
-            calls,
+            rules,
         }
     })
 }
@@ -160,7 +158,7 @@ proptest! {
         let sections = [sections.0, sections.1];
         let program = compile::program(&sections, 9);
         let bands = sections.iter().flat_map(|section| &section.bands);
-        let named = bands.flat_map(|band| &band.calls).map(|call| call.number);
+        let named = bands.flat_map(|band| &band.rules).map(|rule| rule.number);
         let high = numbers.iter().map(|number| number | X32_BIT);
         let ends = [X32_BIT - 1, X32_BIT, u32::MAX];
         for number in named.chain(numbers.iter().copied()).chain(high).chain(ends) {

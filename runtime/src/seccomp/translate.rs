@@ -1,13 +1,12 @@
 //! From the words of a profile to numbers, actions and comparisons. Pure.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::{
-    LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSyscall,
+    LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompOperator as Operator,
+    LinuxSyscall,
 };
 
-use super::compile::{Band, Call, Comparison, NO_SUCH_CALL, Rule, Section};
+use super::compile::{Band, Comparison, NO_SUCH_CALL, Rule, Section};
 use super::table::{Machine, X32_BIT};
 
 /// SECCOMP_RET_USER_NOTIF.
@@ -49,10 +48,8 @@ pub(super) fn profile(profile: &LinuxSeccomp, native: Machine) -> Result<Transla
             bands,
         });
     }
-    let calls = sections.iter().flat_map(|section| &section.bands);
-    let mut rules = calls
-        .flat_map(|band| &band.calls)
-        .flat_map(|call| &call.rules);
+    let bands = sections.iter().flat_map(|section| &section.bands);
+    let mut rules = bands.flat_map(|band| &band.rules);
     let notifies = default == NOTIFY || rules.any(|rule| rule.action == NOTIFY);
     if notifies {
         check_sendmsg(&sections[0], default, native)?;
@@ -68,7 +65,7 @@ pub(super) fn profile(profile: &LinuxSeccomp, native: Machine) -> Result<Transla
 fn closed(first: u32) -> Band {
     Band {
         first,
-        calls: Vec::new(),
+        rules: Vec::new(),
         beyond: Some(first),
     }
 }
@@ -77,13 +74,10 @@ fn closed(first: u32) -> Band {
 /// for the agent, both would wait without end.
 fn check_sendmsg(native: &Section, default: u32, machine: Machine) -> Result<()> {
     let number = machine.number("sendmsg").unwrap_or(u32::MAX);
-    let calls = native.bands.first().map_or(&[][..], |band| &band.calls);
-    let rules = calls
-        .iter()
-        .find(|call| call.number == number)
-        .map_or(&[][..], |call| &call.rules);
+    let rules = native.bands.iter().flat_map(|band| &band.rules);
+    let rules: Vec<&Rule> = rules.filter(|rule| rule.number == number).collect();
     let decided = rules.iter().position(|rule| rule.all.is_empty());
-    let asked = decided.map_or(rules, |at| &rules[..=at]);
+    let asked = decided.map_or(&rules[..], |at| &rules[..=at]);
     ensure!(
         asked.iter().all(|rule| rule.action != NOTIFY) && (decided.is_some() || default != NOTIFY),
         "SCMP_ACT_NOTIFY for sendmsg: the agent is reached by it; give it another action"
@@ -91,70 +85,79 @@ fn check_sendmsg(native: &Section, default: u32, machine: Machine) -> Result<()>
     Ok(())
 }
 
-/// Each system call that has rules of its own, by number.
+/// The rules of one instruction set.
 fn bands(profile: &LinuxSeccomp, machine: Machine, default: u32) -> Result<Vec<Band>> {
-    let mut calls = BTreeMap::<u32, Vec<Rule>>::new();
+    let mut rules: Vec<Rule> = Vec::new();
+    let (mut newest, mut first_private) = (None, None);
     for (index, entry) in profile.syscalls().iter().flatten().enumerate() {
         let context = || format!("syscalls[{index}]");
         let action = action(entry.action(), entry.errno_ret()).with_context(context)?;
-        let rules = rules(entry, action, machine).with_context(context)?;
-        let compares = rules.iter().any(|rule| !rule.all.is_empty());
+        let alternatives = alternatives(entry, machine).with_context(context)?;
+        let compares = alternatives.iter().any(|all| !all.is_empty());
         for name in entry.names() {
             // A name of another architecture, or of a kernel to come, cannot be called here.
-            let Some(number) = machine.number(name) else {
-                continue;
-            };
-            let known = calls.entry(number).or_default();
+            let number = machine.number(name);
+            match number {
+                Some(number) if machine.is_common(number) => newest = newest.max(Some(number)),
+                Some(number) => {
+                    first_private = Some(first_private.map_or(number, |it: u32| it.min(number)));
+                }
+                None => {}
+            }
             if action == default && !compares {
                 continue;
             }
-            known.extend(rules.iter().cloned());
-            if let Some((number, argument)) = machine.multiplexed(name) {
+            let rule = |number, all| Rule {
+                number,
+                all,
+                action,
+            };
+            let each = alternatives.iter().cloned();
+            rules.extend(
+                number
+                    .into_iter()
+                    .flat_map(|n| each.clone().map(move |all| rule(n, all))),
+            );
+            rules.extend(machine.multiplexed(name).map(|(number, argument)| Rule {
+                number,
+                all: vec![first_argument(argument)],
                 // The arguments are in memory there, where no filter sees them.
-                let action = if compares { NO_SUCH_CALL } else { action };
-                let one_of_many = Comparison {
-                    index: 0,
-                    operator: oci_spec::runtime::LinuxSeccompOperator::ScmpCmpEq,
-                    value: argument,
-                    second: 0,
-                };
-                calls.entry(number).or_default().push(Rule {
-                    all: vec![one_of_many],
-                    action,
-                });
-            }
+                action: if compares { NO_SUCH_CALL } else { action },
+            }));
         }
     }
-    let private = match calls.keys().find(|number| !machine.is_common(**number)) {
-        Some(&first) => calls.split_off(&first),
-        None => BTreeMap::new(),
-    };
-    let listed = |calls: BTreeMap<u32, Vec<Rule>>| {
-        let calls = calls.into_iter();
-        calls
-            .map(|(number, rules)| Call { number, rules })
-            .collect()
-    };
-    let newest = calls.keys().max().filter(|_| default >> 16 == 5);
+    rules.sort_by_key(|rule| rule.number);
+    let private = rules.partition_point(|rule| machine.is_common(rule.number));
+    let private = rules.split_off(private);
     let mut bands = vec![Band {
         first: match machine {
             Machine::X32 => X32_BIT,
             Machine::X86_64 | Machine::X86 | Machine::Aarch64 | Machine::Arm => 0,
         },
-        beyond: newest.map(|number| number + 1),
-        calls: listed(calls),
+        beyond: newest
+            .filter(|_| default >> 16 == 5)
+            .map(|number| number + 1),
+        rules,
     }];
-    if let Some(&first) = private.keys().next() {
-        bands.push(Band {
-            first,
-            beyond: None,
-            calls: listed(private),
-        });
-    }
+    bands.extend(first_private.map(|first| Band {
+        first,
+        beyond: None,
+        rules: private,
+    }));
     Ok(bands)
 }
 
-fn rules(entry: &LinuxSyscall, action: u32, machine: Machine) -> Result<Vec<Rule>> {
+fn first_argument(value: u64) -> Comparison {
+    Comparison {
+        index: 0,
+        operator: Operator::ScmpCmpEq,
+        value,
+        second: 0,
+    }
+}
+
+/// The comparisons of an entry: one rule's, or of several.
+fn alternatives(entry: &LinuxSyscall, machine: Machine) -> Result<Vec<Vec<Comparison>>> {
     let args = entry.args().as_deref().unwrap_or_default();
     let comparisons = args
         .iter()
@@ -166,18 +169,9 @@ fn rules(entry: &LinuxSyscall, action: u32, machine: Machine) -> Result<Vec<Rule
             .any(|other| other.index == one.index)
     });
     Ok(if twice {
-        comparisons
-            .into_iter()
-            .map(|one| Rule {
-                all: vec![one],
-                action,
-            })
-            .collect()
+        comparisons.into_iter().map(|one| vec![one]).collect()
     } else {
-        vec![Rule {
-            all: comparisons,
-            action,
-        }]
+        vec![comparisons]
     })
 }
 
