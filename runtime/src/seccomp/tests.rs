@@ -2,6 +2,8 @@
 
 mod machines;
 
+use std::collections::BTreeSet;
+
 use super::compile::{Band, Comparison, Rule, Section};
 use super::table::X32_BIT;
 use super::*;
@@ -159,9 +161,10 @@ proptest! {
         let program = compile::program(&sections, 9);
         let bands = sections.iter().flat_map(|section| &section.bands);
         let named = bands.flat_map(|band| &band.rules).map(|rule| rule.number);
+        let named: BTreeSet<u32> = named.collect();
         let high = numbers.iter().map(|number| number | X32_BIT);
         let ends = [X32_BIT - 1, X32_BIT, u32::MAX];
-        for number in named.chain(numbers.iter().copied()).chain(high).chain(ends) {
+        for number in named.into_iter().chain(numbers.iter().copied()).chain(high).chain(ends) {
             for arch in [X86_64, X86, ARM] {
                 let data = Data { arch, number, args };
                 prop_assert_eq!(run(&program, &data), model(&sections, 9, &data), "{:?}", data);
