@@ -15,6 +15,7 @@ pub mod fd;
 pub mod idmap;
 pub mod inherited;
 pub mod keyring;
+pub mod landlock;
 pub mod loopback;
 pub mod mount;
 pub mod namespace;
