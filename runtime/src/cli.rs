@@ -17,7 +17,7 @@ use crate::commands::spec::{self, OCI_VERSION};
 use crate::commands::{delete, events, exec, features, kill, list, pause, ps, start, update};
 use crate::console::receive_fd;
 use crate::failure;
-use crate::log;
+use crate::log::{self, Log};
 use crate::relay;
 use crate::selfexe;
 use crate::standing;
@@ -38,7 +38,7 @@ struct Cli {
     /// [default: orlop-runtime in $XDG_RUNTIME_DIR, for the machine's root in /run]
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Also write errors to this file
+    /// Also write errors, and warnings, to this file
     #[arg(long, global = true, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Form of the lines in --log
@@ -252,9 +252,7 @@ pub fn run() -> ExitCode {
             let line = format!("{error:#}").replace('\n', " ");
             // With both places closed there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "orlop-runtime: {line}");
-            if let Some(path) = &cli.log {
-                let _ = log::append(path, cli.log_format, &line);
-            }
+            cli.log().error(&line);
             ExitCode::from(failure_status(&cli.command, &error))
         }
     }
@@ -310,7 +308,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
             };
             list::list(root, form).map(|()| 0)
         }
-        Command::Exec(args) => exec_process(root, args),
+        Command::Exec(args) => exec_process(cli, root, args),
         Command::Pause { id } => pause::pause(root, id).map(|()| 0),
         Command::Resume { id } => pause::resume(root, id).map(|()| 0),
         Command::Ps(args) => ps::ps(root, args).map(|()| 0),
@@ -338,6 +336,10 @@ fn check_open(preserved: i32) -> Result<()> {
 }
 
 impl Cli {
+    fn log(&self) -> Log {
+        Log::new(self.log.clone(), self.log_format)
+    }
+
     fn state_directory(&self) -> Result<PathBuf> {
         match (&self.root, &self.command) {
             (Some(root), _) => Ok(root.clone()),
@@ -371,6 +373,7 @@ impl CreateArgs {
             config: self.config.clone(),
             no_new_keyring: self.no_new_keyring,
             cgroups,
+            log: cli.log(),
         })
     }
 }
@@ -410,7 +413,7 @@ fn run_container(
     }
 }
 
-fn exec_process(root: &Path, args: &ExecArgs) -> Result<u8> {
+fn exec_process(cli: &Cli, root: &Path, args: &ExecArgs) -> Result<u8> {
     let request = exec::Request {
         id: args.id.clone(),
         process: args.process.clone(),
@@ -430,6 +433,7 @@ fn exec_process(root: &Path, args: &ExecArgs) -> Result<u8> {
         apparmor: args.apparmor.clone(),
         label: args.process_label.clone(),
         cgroup: args.cgroup.clone(),
+        log: cli.log(),
     };
     let relays = !args.detach && args.console_socket.is_none();
     let (terminal, master) = terminal(relays, args.console_socket.clone())?;

@@ -12,6 +12,7 @@ use serde_json::error::Category;
 use crate::clocks;
 use crate::document;
 use crate::hooks;
+use crate::landlock;
 use crate::lsm;
 use crate::namespaces::{has_new, is_new};
 use crate::process::check_schedule;
@@ -32,6 +33,7 @@ pub(crate) struct Bundle {
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) annotations: Option<std::collections::HashMap<String, String>>,
+    pub(crate) landlock: Option<landlock::Asked>,
     pub(crate) version: String,
     /// config.json as it was read.
     pub(crate) text: Vec<u8>,
@@ -174,6 +176,7 @@ fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
         hostname: spec.hostname().clone(),
         domainname: spec.domainname().clone(),
         annotations: spec.annotations().clone(),
+        landlock: landlock::asked(spec.annotations().as_ref())?,
         version: version.clone(),
         text: Vec::new(),
     })

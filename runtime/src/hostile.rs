@@ -1,6 +1,8 @@
-//! Input that nobody meant: whatever is in config.json, a process JSON or on the handshake's
-//! channel, the answer is a value or an error, never a panic. Bytes of all kinds, and good
+//! Input that nobody meant: whatever is in config.json, an annotation, a process JSON or on the
+//! handshake's channel, the answer is a value or an error, never a panic. Bytes of all kinds, and good
 //! configurations with a few of their values replaced.
+
+use std::collections::HashMap;
 
 use oci_spec::runtime::Linux;
 use proptest::prelude::*;
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Bundle, load_process};
 use crate::handshake::{Channel, Message};
+use crate::landlock;
 use crate::process::Plan;
 
 /// A configuration that has something in every section.
@@ -20,7 +23,7 @@ fn good() -> Value {
         "root": {"path": "rootfs", "readonly": true},
         "hostname": "box",
         "domainname": "local",
-        "annotations": {"a": "b"},
+        "annotations": {"a": "b", "org.orlop.landlock": "default"},
         "hooks": {"prestart": []},
         "process": {
             "terminal": true, "consoleSize": {"height": 24, "width": 80}, "cwd": "/",
@@ -56,6 +59,22 @@ fn good() -> Value {
                         "flags": ["SECCOMP_FILTER_FLAG_LOG"], "syscalls": [rule]}
         }
     })
+}
+
+/// A ruleset of Landlock with everything in it.
+fn good_ruleset() -> Value {
+    json!({
+        "ruleset": {"handledAccessFS": ["read_file", "refer"], "handledAccessNet": ["bind_tcp"],
+                    "scoped": ["signal"]},
+        "rules": {"pathBeneath": [{"allowedAccess": ["refer"], "paths": ["/", "/usr"]}],
+                  "netPort": [{"allowedAccess": ["bind_tcp"], "ports": [80, 443]}]},
+        "disableBestEffort": false
+    })
+}
+
+fn consider_ruleset(text: &str) -> bool {
+    let annotations = HashMap::from([(landlock::ANNOTATION.to_owned(), text.to_owned())]);
+    landlock::asked(Some(&annotations)).is_ok()
 }
 
 /// Pointers to everything in a value.
@@ -94,6 +113,7 @@ fn word() -> impl Strategy<Value = String> {
         "size=9",
         "bind",
         "rrw",
+        "read_fil",
         "-1",
         "2.0",
         "memory.max",
@@ -193,6 +213,7 @@ fn the_configuration_to_start_from_is_good() {
     std::fs::write(dir.path().join("config.json"), good().to_string()).unwrap();
     let bundle = Bundle::load(dir.path(), None).unwrap();
     Plan::new(&bundle.process, &bundle.linux).unwrap();
+    assert!(consider_ruleset(&good_ruleset().to_string()));
 }
 
 proptest! {
@@ -204,6 +225,12 @@ proptest! {
     #[test]
     fn processes(changes in changes()) {
         consider_process(replaced(good()["process"].clone(), changes).as_bytes());
+    }
+
+    #[test]
+    fn rulesets(changes in changes(), word in word()) {
+        consider_ruleset(&replaced(good_ruleset(), changes));
+        consider_ruleset(&word);
     }
 
     #[test]

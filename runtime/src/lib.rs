@@ -29,6 +29,7 @@ mod hostile;
 mod idmaps;
 mod init;
 mod joined;
+mod landlock;
 mod launch;
 mod log;
 mod lsm;

@@ -1,4 +1,5 @@
-//! The one line that a failed call writes into the file of `--log`, for whoever called.
+//! What a call writes into the file of `--log`, for whoever called: the one line of a failure, and
+//! warnings before it.
 //!
 //! podman and containerd read it as JSON with the fields that runc writes: `level`, `msg` and
 //! `time`. The time is UTC in the form of RFC 3339, worked out here: it needs no time zones.
@@ -6,7 +7,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -17,8 +18,41 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Appends an error to the log.
-pub(crate) fn append(path: &Path, format: Format, message: &str) -> std::io::Result<()> {
+/// Where the caller looks for what a call has to say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Log {
+    file: Option<(PathBuf, Format)>,
+}
+
+impl Log {
+    pub(crate) fn new(path: Option<PathBuf>, format: Format) -> Log {
+        Log {
+            file: path.map(|path| (path, format)),
+        }
+    }
+
+    /// Why the call failed, for those who read it here and not on stderr.
+    pub(crate) fn error(&self, message: &str) {
+        if let Some((path, format)) = &self.file {
+            // That it cannot be written is no better told than the message itself.
+            let _ = append(path, *format, "error", message);
+        }
+    }
+
+    /// What was not as it was asked for, though the call goes on. To stderr only where there is
+    /// no log: that is often the container's own.
+    pub(crate) fn warn(&self, message: &str) {
+        let message = &message.replace('\n', " ");
+        let file = self.file.as_ref();
+        let logged = file.map(|(path, format)| append(path, *format, "warning", message));
+        if !matches!(logged, Some(Ok(()))) {
+            // With stderr closed there is nobody to warn.
+            let _ = writeln!(std::io::stderr(), "orlop-runtime: warning: {message}");
+        }
+    }
+}
+
+fn append(path: &Path, format: Format, level: &str, message: &str) -> std::io::Result<()> {
     let time = rfc3339(clock_gettime(ClockId::Realtime).tv_sec);
     let mut file = OpenOptions::new()
         .create(true)
@@ -26,14 +60,14 @@ pub(crate) fn append(path: &Path, format: Format, message: &str) -> std::io::Res
         .mode(0o600)
         .open(path)?;
     // In one write, so that the lines of two calls do not mix.
-    file.write_all(line(format, message, &time).as_bytes())
+    file.write_all(line(format, level, message, &time).as_bytes())
 }
 
-fn line(format: Format, message: &str, time: &str) -> String {
+fn line(format: Format, level: &str, message: &str, time: &str) -> String {
     match format {
-        Format::Text => format!("time={time:?} level=error msg={message:?}\n"),
+        Format::Text => format!("time={time:?} level={level} msg={message:?}\n"),
         Format::Json => {
-            let fields = serde_json::json!({ "level": "error", "msg": message, "time": time });
+            let fields = serde_json::json!({ "level": level, "msg": message, "time": time });
             format!("{fields}\n")
         }
     }
@@ -79,13 +113,13 @@ mod tests {
 
     #[test]
     fn lines() {
-        let json = line(Format::Json, "no \"x\"\u{1b}", "T");
+        let json = line(Format::Json, "error", "no \"x\"\u{1b}", "T");
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(read["level"], "error");
         assert_eq!(read["msg"], "no \"x\"\u{1b}");
         assert_eq!(read["time"], "T");
         assert_eq!(json.lines().count(), 1);
-        let text = line(Format::Text, "no \"x\"", "T");
-        assert_eq!(text, "time=\"T\" level=error msg=\"no \\\"x\\\"\"\n");
+        let text = line(Format::Text, "warning", "no \"x\"", "T");
+        assert_eq!(text, "time=\"T\" level=warning msg=\"no \\\"x\\\"\"\n");
     }
 }

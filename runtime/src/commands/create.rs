@@ -24,6 +24,7 @@ use crate::hooks;
 use crate::init::{self, Birth};
 use crate::joined;
 use crate::launch;
+use crate::log::Log;
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, oom};
 use crate::rootfs;
@@ -46,6 +47,7 @@ pub(crate) struct Request {
     pub(crate) config: Option<PathBuf>,
     pub(crate) no_new_keyring: bool,
     pub(crate) cgroups: cgroup::Manager,
+    pub(crate) log: Log,
 }
 
 /// Where the container's terminal goes.
@@ -184,6 +186,9 @@ fn make_cgroup(
 fn plan(request: &Request, bundle: &Bundle) -> Result<Plan> {
     let mut plan = Plan::new(&bundle.process, &bundle.linux)?;
     plan.keep_keyring = request.no_new_keyring;
+    let landlock = bundle.landlock.as_ref();
+    let landlock = landlock.map_or(Ok(None), |asked| asked.of_first(&request.log));
+    plan.landlock = landlock?;
     Ok(plan)
 }
 

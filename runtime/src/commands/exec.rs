@@ -30,6 +30,7 @@ use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
 use crate::init::root_of_namespace;
 use crate::launch::{launch, launch_after};
+use crate::log::Log;
 use crate::namespaces::{self, libc_flags};
 use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule, oom};
 use crate::standing::Standing;
@@ -61,6 +62,7 @@ pub(crate) struct Request {
     pub(crate) label: Option<String>,
     /// A cgroup in the container's, instead of the one its process is in.
     pub(crate) cgroup: Option<PathBuf>,
+    pub(crate) log: Log,
 }
 
 /// A process that has executed its program, still our child.
@@ -96,6 +98,9 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     let process = wanted(&bundle, request)?;
     let mut plan = Plan::new(&process, linux)?;
     plan.keep_keyring = record.no_new_keyring;
+    let landlock = bundle.landlock.as_ref();
+    let landlock = landlock.map_or(Ok(None), |asked| asked.of_further(&request.log));
+    plan.landlock = landlock?;
     let has_terminal = plan.wants_terminal();
     let console = terminal.console(&plan)?;
     let child = make(&record, &bundle, plan, console, request, standing)?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::spec::OCI_VERSION;
 use crate::hooks::{KINDS, Kind};
-use crate::{cgroup, config, document, rootfs, seccomp};
+use crate::{cgroup, config, document, landlock, rootfs, seccomp};
 
 const NAMESPACES: [&str; 8] = [
     "cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts",
@@ -105,6 +105,7 @@ fn document() -> Value {
         "hooks": KINDS.map(Kind::name),
         "mountOptions": those(MOUNT_OPTIONS, rootfs::knows_mount_option),
         "linux": linux(),
+        "potentiallyUnsafeConfigAnnotations": [landlock::ANNOTATION],
         "annotations": { "io.orlop.runtime.version": env!("CARGO_PKG_VERSION") },
     })
 }
@@ -222,6 +223,11 @@ mod tests {
     fn it_is_a_features_document() {
         let features: Features = serde_json::from_value(document()).unwrap();
         assert_eq!(features.oci_version_max(), OCI_VERSION);
+        let unsafe_annotations = features.potentially_unsafe_config_annotations();
+        assert_eq!(
+            *unsafe_annotations,
+            Some(vec![landlock::ANNOTATION.to_owned()])
+        );
         let linux = features.linux().clone().unwrap();
         assert_eq!(
             linux.capabilities().as_ref().unwrap().len(),

@@ -25,6 +25,7 @@ pub(crate) use rlimits::{apply as apply_rlimits, pid};
 pub(crate) use schedule::{Affinity, apply as apply_schedule, check as check_schedule};
 
 use crate::handshake::{Channel, Message};
+use crate::landlock::Restriction;
 use crate::lsm::Labels;
 use crate::seccomp::{Agent, Filter};
 use program::Executable;
@@ -38,6 +39,7 @@ pub(crate) struct Plan {
     /// For personality(2).
     domain: Option<Domain>,
     executable: Executable,
+    pub(crate) landlock: Option<Restriction>,
     /// Stay in the caller's session keyring.
     pub(crate) keep_keyring: bool,
 }
@@ -59,6 +61,7 @@ impl Plan {
                 .as_ref()
                 .map(|asked| domain(asked.domain())),
             executable: Executable::new(process)?,
+            landlock: None,
             keep_keyring: false,
         })
     }
@@ -99,6 +102,10 @@ impl Plan {
         }
         let user = self.process.user();
         let entered = enter_directory(self.process.cwd());
+        // While there are privileges for it, and before a filter that may not allow the calls.
+        if let Some(restriction) = &self.landlock {
+            restriction.enforce()?;
+        }
         if !self.no_new_privileges() {
             // Later it would need CAP_SYS_ADMIN, which is about to go.
             self.install_filter(parent)?;

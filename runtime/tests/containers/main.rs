@@ -14,6 +14,7 @@ mod filters;
 mod hooks;
 mod kept;
 mod killing;
+mod landlock;
 mod leftovers;
 mod limits;
 mod listing;

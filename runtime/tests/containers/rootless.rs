@@ -222,3 +222,25 @@ fn there_is_a_place_for_state_or_it_is_told() {
     let (status, said) = text(&command.env_remove("XDG_RUNTIME_DIR").output().unwrap());
     assert_eq!(status, 0, "{said}");
 }
+
+/// Who may restrict itself is the container's own root, before it gives up its powers.
+#[test]
+fn landlock_is_for_users_too() {
+    if !orlop_sys::landlock::abi().is_ok_and(|abi| abi >= 2) {
+        return skipped("this kernel's Landlock cannot carry the default");
+    }
+    for (who, name) in [(As::User, "locks"), (As::NamespaceRoot, "nslocks")] {
+        let Some(home) = home(name, who) else {
+            return;
+        };
+        let mut config = home.spec(&["sh", "-c", "busybox mknod /tmp/made c 1 3"]);
+        config["process"]["noNewPrivileges"] = json!(false);
+        config["root"]["readonly"] = json!(false);
+        let (_, said) = home.run(&config);
+        assert!(said.contains("Operation not permitted"), "{said}");
+        config["annotations"] = json!({"org.orlop.landlock": "default"});
+        let (_, said) = home.run(&config);
+        assert!(said.contains("Permission denied"), "{said}");
+        home.assert_nothing_left();
+    }
+}

@@ -9,7 +9,7 @@ mod birth;
 mod entering;
 mod host;
 mod links;
-mod probe;
+pub mod probe;
 mod proc;
 mod program;
 mod race;

@@ -1,5 +1,7 @@
 //! This test program inside of a container, as an attacker who is no shell script.
 
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,8 @@ use crate::support::Bench;
 
 /// Where it is in the container.
 const AT: &str = "/probe";
+/// Names an abstract socket, in the environment.
+pub const SOCKET: &str = "ORLOP_SOCKET";
 /// Names what to do, in the environment.
 const WHAT: &str = "ORLOP_PROBE";
 
@@ -30,6 +34,7 @@ fn inside() {
     match std::env::var(WHAT).as_deref() {
         Ok("watch") => watch(),
         Ok("roam") => super::birth::roam(),
+        Ok("connect") => connect(),
         Ok(other) => panic!("no such probe: {other}"),
         Err(_) => {}
     }
@@ -53,6 +58,16 @@ fn watch() {
             break;
         }
     }
+}
+
+/// Connects to the abstract socket of the name in the environment, and says what came of it.
+fn connect() {
+    let name = std::env::var(SOCKET).unwrap();
+    let address = SocketAddr::from_abstract_name(name).unwrap();
+    println!(
+        "connect: {:?}",
+        UnixStream::connect_addr(&address).map(drop)
+    );
 }
 
 /// The last pid that was given to a process here.
