@@ -56,6 +56,12 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
+/// The annotation by which the runtime restricts a container with Landlock.
+const LANDLOCK: &str = "org.orlop.landlock";
+
+/// With this among its capabilities a container may mount, as those do that have others in them.
+const MOUNTS: &str = "CAP_SYS_ADMIN";
+
 /// Processes and threads of a unit that sets no limit.
 const PIDS_DEFAULT: u32 = 1024;
 
@@ -171,7 +177,8 @@ fn environment(inputs: &Inputs<'_>, hostname: &str) -> Vec<String> {
         .collect()
 }
 
-fn capabilities(inputs: &Inputs<'_>) -> Value {
+/// The capabilities of the container, and those that its program gets though it is not root.
+fn capabilities(inputs: &Inputs<'_>) -> (Vec<String>, Vec<String>) {
     let container = &inputs.unit.container;
     // Both with `CAP_`, as the usual ones are written.
     let names = |list: &[Capability]| list.iter().map(Capability::to_string).collect();
@@ -191,10 +198,17 @@ fn capabilities(inputs: &Inputs<'_>) -> Value {
     } else {
         added
     };
-    json!({
-        "bounding": all, "effective": all, "permitted": all,
-        "inheritable": ambient, "ambient": ambient,
-    })
+    (all, ambient)
+}
+
+/// The runtime's default ruleset. No key turns it off: who needs what it forbids needs to mount,
+/// and who spells out the capability for that is without it.
+fn annotations(capabilities: &[String]) -> Value {
+    if capabilities.iter().any(|name| name == MOUNTS) {
+        json!({})
+    } else {
+        json!({LANDLOCK: "default"})
+    }
 }
 
 fn rlimits(limits: &[Rlimit]) -> Vec<Value> {
@@ -363,9 +377,11 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Spec, ConfigError> {
     let from_image = image.and_then(|config| config.working_dir().clone());
     let cwd = inputs.unit.container.working_dir.clone().or(from_image);
     let cwd = cwd.filter(|cwd| cwd.starts_with('/'));
+    let (capabilities, ambient) = capabilities(inputs);
     let document = json!({
         "ociVersion": "1.0.2",
         "hostname": hostname,
+        "annotations": annotations(&capabilities),
         "root": {"path": inputs.rootfs, "readonly": inputs.unit.container.read_only},
         "process": {
             "terminal": false,
@@ -376,7 +392,10 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Spec, ConfigError> {
             "args": args(inputs)?,
             "env": environment(inputs, &hostname),
             "cwd": cwd.as_deref().unwrap_or("/"),
-            "capabilities": capabilities(inputs),
+            "capabilities": {
+                "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
+                "inheritable": ambient, "ambient": ambient,
+            },
             "rlimits": rlimits(&inputs.unit.container.rlimits),
             "noNewPrivileges": true,
         },

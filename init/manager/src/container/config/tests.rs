@@ -107,6 +107,24 @@ fn capabilities_are_the_usual_ones_and_what_the_unit_says() {
     check(one, 1000, &["CAP_NET_RAW"], &["CAP_NET_RAW"]);
 }
 
+/// Whichever way the capability is written.
+#[test]
+fn landlock_is_for_whoever_may_not_mount() {
+    let key = "org.orlop.landlock";
+    for (lines, expected) in [
+        ("", json!("default")),
+        ("cap-add = [\"NET_ADMIN\", \"MKNOD\"]", json!("default")),
+        ("cap-drop = [\"ALL\"]", json!("default")),
+        ("cap-add = [\"SYS_ADMIN\"]", Value::Null),
+        (
+            "cap-drop = [\"ALL\"]\ncap-add = [\"CAP_SYS_ADMIN\"]",
+            Value::Null,
+        ),
+    ] {
+        assert_eq!(with(lines)["annotations"][key], expected, "{lines}");
+    }
+}
+
 #[test]
 fn limits_of_the_process_are_the_units() {
     assert_eq!(with("")["process"]["rlimits"], json!([]));
