@@ -20,6 +20,11 @@ const SEVEN: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
 const BARE: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
     cap-drop = [\"ALL\"]\nulimits = { nofile = \"1024:4096\", core = 0 }\n";
 
+/// Tries what Landlock alone answers with "permission denied": a capability that it would need,
+/// it has not in the host's own user namespace.
+const MAKER: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
+    command = [\"busybox\", \"sh\", \"-c\", \"busybox mknod /made c 1 3; exec busybox sleep 100000\"]\n";
+
 fn plain_guest(story: &str) -> Result<Guest> {
     let image = fixture::host_image("plain", "", &[])?;
     fixture::boot(fixture::disk_of(&image, story)?)
@@ -172,9 +177,26 @@ fn defaults(guest: &Guest) -> Result<()> {
         let found = inside("sleeper", script)?;
         ensure!(found == wanted, "{script}: {found:?}");
     }
+    restricted(guest)?;
     // Not for want of a capability, which would be another error.
     let refused = inside("sleeper", "echo 1 >/proc/sys/net/ipv4/ip_forward")?;
     ensure!(refused.contains("Read-only file system"), "{refused:?}");
+    Ok(())
+}
+
+/// A container's own processes are under Landlock, but for who may mount; those beside it not.
+fn restricted(guest: &Guest) -> Result<()> {
+    let mounts = MAKER.replace("command", "cap-add = [\"SYS_ADMIN\"]\ncommand");
+    fixture::apply(guest, &[("maker", MAKER), ("mounter", &mounts)])?;
+    let (denied, other) = ("Permission denied", "Operation not permitted");
+    for (unit, said) in [("maker", denied), ("mounter", other)] {
+        let wanted = format!("mknod: /made: {said}");
+        fixture::wait_output(guest, &["logs", unit], &wanted)?;
+    }
+    let words = ["exec", "maker", "busybox", "mknod", "/made", "c", "1", "3"];
+    let beside = guest.operator().try_run(&words)?;
+    let said = String::from_utf8(beside.stderr)?;
+    ensure!(said.contains(other), "{said}");
     Ok(())
 }
 
