@@ -75,7 +75,7 @@ const STEPS: &[Step] = &[
     }),
     ("label the program", |birth| birth.plan.label_program()),
     ("become the process's user", |birth| {
-        birth.plan.become_user(&birth.parent)
+        birth.plan.become_user(&birth.parent, birth.preserved_fds)
     }),
     ("find the program", |birth| birth.plan.find_program()),
 ];

@@ -320,7 +320,7 @@ const STEPS: &[Step] = &[
     }),
     ("open the terminal", open_terminal),
     ("become the process's user", |entry| {
-        entry.plan.become_user(&entry.parent)
+        entry.plan.become_user(&entry.parent, entry.preserved_fds)
     }),
     // Another user would not have it any more.
     ("stay with the parent", stay_with_parent),

@@ -95,8 +95,9 @@ impl Plan {
         Ok(())
     }
 
-    /// From the root of the container's user namespace to the process's user, for good.
-    pub(crate) fn become_user(&mut self, parent: &Channel) -> Result<()> {
+    /// From the root of the container's user namespace to the process's user, for good. The
+    /// process gets `preserved_fds` descriptors from 3 on.
+    pub(crate) fn become_user(&mut self, parent: &Channel, preserved_fds: i32) -> Result<()> {
         if let Some(domain) = self.domain {
             set_personality(domain).context("linux.personality")?;
         }
@@ -108,7 +109,7 @@ impl Plan {
         }
         if !self.no_new_privileges() {
             // Later it would need CAP_SYS_ADMIN, which is about to go.
-            self.install_filter(parent)?;
+            self.install_filter(parent, preserved_fds)?;
         }
         self.capabilities
             .limit_bounding()
@@ -127,7 +128,7 @@ impl Plan {
             rustix::thread::set_no_new_privs(true)?;
             if self.agent().is_some() {
                 // The parent hands the listener over, and it is here only now.
-                self.install_filter(parent)?;
+                self.install_filter(parent, preserved_fds)?;
             }
         }
         if let Err(error) = entered {
@@ -146,14 +147,14 @@ impl Plan {
     /// Replaces this process. Returns only if that failed.
     pub(crate) fn execute(&self, preserved_fds: i32) -> anyhow::Error {
         orlop_sys::signal::reset();
-        if let Err(errno) = orlop_sys::fd::close_on_exec_from(3 + preserved_fds) {
-            return anyhow::Error::from(errno).context("mark descriptors close-on-exec");
-        }
-        // The last of all: the filter then has to pass execve, and nothing else of ours.
-        if let Some(filter) = self.seccomp.as_ref().filter(|_| self.installs_late())
-            && let Err(error) = filter.install()
-        {
-            return error;
+        if self.seccomp.is_none() || self.installs_late() {
+            if let Err(error) = keep_from_program(preserved_fds) {
+                return error;
+            }
+            // The last of all: the filter then has to pass execve, and nothing else of ours.
+            if let Some(Err(error)) = self.seccomp.as_ref().map(Filter::install) {
+                return error;
+            }
         }
         self.executable.run()
     }
@@ -169,13 +170,24 @@ impl Plan {
         self.seccomp.as_ref().and_then(Filter::agent)
     }
 
-    fn install_filter(&self, parent: &Channel) -> Result<()> {
-        let filter = self.seccomp.as_ref();
-        match filter.map_or(Ok(None), Filter::install)? {
+    /// Before `execute`. Profiles name what their programs call, so from here on only calls
+    /// will do that such programs make: close_range is none of these. Whatever is opened later
+    /// is close-on-exec from the start.
+    fn install_filter(&self, parent: &Channel, preserved_fds: i32) -> Result<()> {
+        let Some(filter) = &self.seccomp else {
+            return Ok(());
+        };
+        keep_from_program(preserved_fds)?;
+        match filter.install()? {
             Some(listener) => parent.send_with(&Message::Listener, listener.as_fd()),
             None => Ok(()),
         }
     }
+}
+
+/// No descriptor from there on is the program's.
+fn keep_from_program(preserved_fds: i32) -> Result<()> {
+    orlop_sys::fd::close_on_exec_from(3 + preserved_fds).context("mark descriptors close-on-exec")
 }
 
 fn domain(asked: LinuxPersonalityDomain) -> Domain {

@@ -62,3 +62,52 @@ fn what_it_kills_is_told() {
         bench.assert_nothing_left();
     }
 }
+
+/// Without no-new-privileges the filter is there early. A profile may be older than some calls
+/// and allow all that its program makes.
+#[test]
+fn a_profile_need_not_know_our_calls() {
+    let Some(mut bench) = bench("oldprofile") else {
+        return;
+    };
+    let id = bench.id("old");
+    bench.config["process"]["noNewPrivileges"] = json!(false);
+    let newer = [
+        "close_range",
+        "faccessat2",
+        "openat2",
+        "open_tree",
+        "clone3",
+    ];
+    for action in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"] {
+        // Whether a file may be executed is asked with the newest call there is for it.
+        let names = newer.map(|name| match (name, action) {
+            ("faccessat2", "SCMP_ACT_KILL_PROCESS") => "close_range",
+            (name, _) => name,
+        });
+        bench.config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": names, "action": action }]
+        });
+        bench.args(&["true"]);
+        assert_eq!(bench.run(), (0, String::new()), "{action}");
+        bench.args(&["sleep", "1000"]);
+        bench.quiet(&["create", &id]);
+        bench.quiet(&["start", &id]);
+        let (status, said) = text(&bench.call(&["exec", &id, "sh", "-c", "exit 7"]));
+        assert_eq!((status, &*said), (7, ""), "{action}");
+        bench.quiet(&["delete", "--force", &id]);
+    }
+    bench.config["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["faccessat2"], "action": "SCMP_ACT_ERRNO" }]
+    });
+    bench.args(&["/etc/plain"]);
+    std::fs::write(bench.rootfs().join("etc/plain"), "").unwrap();
+    let (status, said) = text(&bench.call(&["create", &id]));
+    assert!(
+        status == 1 && said.contains("permission denied"),
+        "{status} {said}"
+    );
+    bench.assert_nothing_left();
+}
