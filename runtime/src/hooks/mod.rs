@@ -54,13 +54,13 @@ impl Kind {
         }
     }
 
-    /// What the container is at that point.
+    /// What the container is at that point. By the spec it is created once its environment is
+    /// there (step 2 of its life), and hooks of `create` are the steps after that.
     fn status(self) -> ContainerState {
         match self {
-            Kind::Prestart | Kind::CreateRuntime | Kind::CreateContainer => {
-                ContainerState::Creating
+            Kind::Prestart | Kind::CreateRuntime | Kind::CreateContainer | Kind::StartContainer => {
+                ContainerState::Created
             }
-            Kind::StartContainer => ContainerState::Created,
             Kind::Poststart => ContainerState::Running,
             Kind::Poststop => ContainerState::Stopped,
         }

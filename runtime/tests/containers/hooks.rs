@@ -76,10 +76,10 @@ fn each_kind_has_its_time_and_place() {
     let outside = log(&bench, false);
     assert_eq!(
         kinds(&outside),
-        [("prestart", "creating"), ("createRuntime", "creating")]
+        [("prestart", "created"), ("createRuntime", "created")]
     );
     let inside = log(&bench, true);
-    assert_eq!(kinds(&inside), [("createContainer", "creating")]);
+    assert_eq!(kinds(&inside), [("createContainer", "created")]);
 
     // What was created stays as it was when its configuration changes.
     bench.config.as_object_mut().unwrap().remove("hooks");
