@@ -17,7 +17,7 @@ use crate::commands::spec::{self, OCI_VERSION};
 use crate::commands::{delete, events, exec, features, kill, list, pause, ps, start, update};
 use crate::console::receive_fd;
 use crate::failure;
-use crate::log::{self, Log};
+use crate::log;
 use crate::relay;
 use crate::selfexe;
 use crate::standing;
@@ -246,13 +246,16 @@ pub fn run() -> ExitCode {
             return ExitCode::from(if told.use_stderr() { failure::OTHER } else { 0 });
         }
     };
+    if let Some(path) = &cli.log {
+        log::write_to(path, cli.log_format);
+    }
     match dispatch(&cli) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let line = format!("{error:#}").replace('\n', " ");
             // With both places closed there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "orlop-runtime: {line}");
-            cli.log().error(&line);
+            log::error(&line);
             ExitCode::from(failure_status(&cli.command, &error))
         }
     }
@@ -308,7 +311,7 @@ fn dispatch(cli: &Cli) -> Result<u8> {
             };
             list::list(root, form).map(|()| 0)
         }
-        Command::Exec(args) => exec_process(cli, root, args),
+        Command::Exec(args) => exec_process(root, args),
         Command::Pause { id } => pause::pause(root, id).map(|()| 0),
         Command::Resume { id } => pause::resume(root, id).map(|()| 0),
         Command::Ps(args) => ps::ps(root, args).map(|()| 0),
@@ -336,10 +339,6 @@ fn check_open(preserved: i32) -> Result<()> {
 }
 
 impl Cli {
-    fn log(&self) -> Log {
-        Log::new(self.log.clone(), self.log_format)
-    }
-
     fn state_directory(&self) -> Result<PathBuf> {
         match (&self.root, &self.command) {
             (Some(root), _) => Ok(root.clone()),
@@ -373,7 +372,6 @@ impl CreateArgs {
             config: self.config.clone(),
             no_new_keyring: self.no_new_keyring,
             cgroups,
-            log: cli.log(),
         })
     }
 }
@@ -413,7 +411,7 @@ fn run_container(
     }
 }
 
-fn exec_process(cli: &Cli, root: &Path, args: &ExecArgs) -> Result<u8> {
+fn exec_process(root: &Path, args: &ExecArgs) -> Result<u8> {
     let request = exec::Request {
         id: args.id.clone(),
         process: args.process.clone(),
@@ -433,7 +431,6 @@ fn exec_process(cli: &Cli, root: &Path, args: &ExecArgs) -> Result<u8> {
         apparmor: args.apparmor.clone(),
         label: args.process_label.clone(),
         cgroup: args.cgroup.clone(),
-        log: cli.log(),
     };
     let relays = !args.detach && args.console_socket.is_none();
     let (terminal, master) = terminal(relays, args.console_socket.clone())?;

@@ -35,6 +35,8 @@ pub(crate) struct Bundle {
     pub(crate) annotations: Option<std::collections::HashMap<String, String>>,
     pub(crate) landlock: Option<landlock::Asked>,
     pub(crate) version: String,
+    /// Names in `process.capabilities` that nobody knows here.
+    pub(crate) unknown_capabilities: Vec<String>,
     /// config.json as it was read.
     pub(crate) text: Vec<u8>,
 }
@@ -62,9 +64,10 @@ impl Bundle {
 
     fn read(dir: PathBuf, path: &Path) -> Result<Bundle> {
         let text = read_bounded(path)?;
-        let spec = parsed(path, document::spec(&text))?;
+        let (spec, unknown) = parsed(path, document::spec(&text))?;
         let mut bundle = check(dir, &spec).with_context(|| format!("{}", path.display()))?;
         bundle.text = text;
+        bundle.unknown_capabilities = unknown;
         Ok(bundle)
     }
 }
@@ -75,12 +78,12 @@ pub(crate) fn kept_hooks(copy: &Path) -> Result<Hooks> {
     parsed(copy, document::hooks(&text))
 }
 
-/// Reads a process JSON for `exec --process`.
-pub(crate) fn load_process(path: &Path) -> Result<Process> {
+/// Reads a process JSON for `exec --process`. Beside it, names of capabilities that nobody knows.
+pub(crate) fn load_process(path: &Path) -> Result<(Process, Vec<String>)> {
     let text = read_bounded(path)?;
-    let process = parsed(path, document::process(&text))?;
+    let (process, unknown) = parsed(path, document::process(&text))?;
     check_process(&process).with_context(|| format!("{}", path.display()))?;
-    Ok(process)
+    Ok((process, unknown))
 }
 
 /// Reads the resources of `update` from `source`, which errors call `path`.
@@ -178,6 +181,7 @@ fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
         annotations: spec.annotations().clone(),
         landlock: landlock::asked(spec.annotations().as_ref())?,
         version: version.clone(),
+        unknown_capabilities: Vec::new(),
         text: Vec::new(),
     })
 }
@@ -185,7 +189,7 @@ fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
 /// Whether a config.json with this content would be taken, for `features`.
 pub(crate) fn accepts(config: &serde_json::Value) -> bool {
     document::spec(config.to_string().as_bytes())
-        .is_ok_and(|spec| check(PathBuf::new(), &spec).is_ok())
+        .is_ok_and(|(spec, _)| check(PathBuf::new(), &spec).is_ok())
 }
 
 pub(crate) fn has_namespace(linux: &Linux, kind: LinuxNamespaceType) -> bool {

@@ -17,9 +17,51 @@ use serde_json::Value;
 
 use process::ProcessDocument;
 
-/// Reads a config.json.
-pub(crate) fn spec(text: &[u8]) -> serde_json::Result<Spec> {
-    serde_json::from_slice(text).map(Document::into_spec)
+/// Reads a config.json. Beside it, the names of capabilities that nobody knows here.
+pub(crate) fn spec(text: &[u8]) -> serde_json::Result<(Spec, Vec<String>)> {
+    let (mut spec, unknown) = serde_json::from_slice(text).map(Document::into_spec)?;
+    forget_unsaid_pids_limit(&mut spec, text)?;
+    Ok((spec, unknown))
+}
+
+/// A limit of 0 is one, by the spec, and none given is not; `oci_spec` reads both as 0.
+fn forget_unsaid_pids_limit(spec: &mut Spec, text: &[u8]) -> serde_json::Result<()> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Said {
+        linux: Linux,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Linux {
+        resources: Resources,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Resources {
+        pids: Pids,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Pids {
+        limit: Option<i64>,
+    }
+    let linux = spec.linux_mut().as_mut();
+    let resources = linux.and_then(|linux| linux.resources_mut().as_mut());
+    let Some(resources) = resources else {
+        return Ok(());
+    };
+    if resources
+        .pids()
+        .as_ref()
+        .is_some_and(|pids| pids.limit() == 0)
+    {
+        let said: Said = serde_json::from_slice(text)?;
+        if said.linux.resources.pids.limit.is_none() {
+            resources.set_pids(None);
+        }
+    }
+    Ok(())
 }
 
 /// Reads the hooks of a config.json, and nothing else of it.
@@ -32,8 +74,8 @@ pub(crate) fn hooks(text: &[u8]) -> serde_json::Result<Hooks> {
     Ok(document.hooks.unwrap_or_default())
 }
 
-/// Reads a process JSON.
-pub(crate) fn process(text: &[u8]) -> serde_json::Result<Process> {
+/// Reads a process JSON. Beside it, the names of capabilities that nobody knows here.
+pub(crate) fn process(text: &[u8]) -> serde_json::Result<(Process, Vec<String>)> {
     serde_json::from_slice(text).map(ProcessDocument::into_process)
 }
 
@@ -59,19 +101,21 @@ struct Document {
 }
 
 impl Document {
-    fn into_spec(self) -> Spec {
+    fn into_spec(self) -> (Spec, Vec<String>) {
+        let process = self.process.map(ProcessDocument::into_process);
+        let (process, unknown) = process.unzip();
         // Every field that has a default there is set.
         let mut spec = Spec::default();
         spec.set_version(self.oci_version)
             .set_root(self.root)
             .set_mounts(self.mounts)
-            .set_process(self.process.map(ProcessDocument::into_process))
+            .set_process(process)
             .set_hostname(self.hostname)
             .set_domainname(self.domainname)
             .set_hooks(self.hooks)
             .set_annotations(self.annotations)
             .set_linux(self.linux);
-        spec
+        (spec, unknown.unwrap_or_default())
     }
 }
 
@@ -130,7 +174,7 @@ mod tests {
         }
         for text in &texts {
             let expected: Spec = serde_json::from_str(text).unwrap();
-            assert_eq!(spec(text.as_bytes()).unwrap(), expected, "{text}");
+            assert_eq!(spec(text.as_bytes()).unwrap().0, expected, "{text}");
             let alone = hooks(text.as_bytes()).unwrap();
             assert_eq!(alone, expected.hooks().clone().unwrap_or_default());
         }
@@ -139,12 +183,49 @@ mod tests {
             fields.remove(name);
             let text = Value::from(fields).to_string();
             match serde_json::from_str::<Process>(&text) {
-                Ok(expected) => assert_eq!(process(text.as_bytes()).unwrap(), expected, "{text}"),
+                Ok(expected) => {
+                    assert_eq!(process(text.as_bytes()).unwrap().0, expected, "{text}");
+                }
                 Err(expected) => {
                     let got = process(text.as_bytes()).unwrap_err();
                     assert_eq!(got.to_string(), expected.to_string());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn names_that_nobody_knows_are_left_out() {
+        let mut fields = whole_process();
+        fields["capabilities"] =
+            json!({ "bounding": ["CAP_KILL", "CAP_NEW"], "ambient": ["CAP_NEW", "CAP_NEWER"] });
+        let (process, unknown) = process(fields.to_string().as_bytes()).unwrap();
+        assert_eq!(unknown, ["CAP_NEW", "CAP_NEWER"]);
+        let sets = process.capabilities().clone().unwrap();
+        let count =
+            |set: &Option<oci_spec::runtime::Capabilities>| set.as_ref().map(|set| set.len());
+        assert_eq!(
+            (count(sets.bounding()), count(sets.ambient())),
+            (Some(1), Some(0))
+        );
+        assert_eq!(count(sets.effective()), None);
+    }
+
+    #[test]
+    fn a_limit_of_none_is_no_limit() {
+        let limit = |pids: Value| {
+            let mut config = whole_spec();
+            config["linux"]["resources"] = json!({ "pids": pids });
+            let (spec, _) = spec(config.to_string().as_bytes()).unwrap();
+            let resources = spec.linux().as_ref().unwrap().resources().clone().unwrap();
+            resources.pids().as_ref().map(|pids| pids.limit())
+        };
+        for (pids, expected) in [
+            (json!({}), None),
+            (json!({ "limit": 0 }), Some(0)),
+            (json!({ "limit": -1 }), Some(-1)),
+        ] {
+            assert_eq!(limit(pids.clone()), expected, "{pids}");
         }
     }
 

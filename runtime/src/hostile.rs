@@ -202,7 +202,7 @@ fn consider_process(text: &[u8]) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("process.json");
     std::fs::write(&path, text).unwrap();
-    if let Ok(process) = load_process(&path) {
+    if let Ok((process, _)) = load_process(&path) {
         let _ = Plan::new(&process, &Linux::default());
     }
 }

@@ -8,6 +8,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -18,37 +19,33 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Where the caller looks for what a call has to say.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Log {
-    file: Option<(PathBuf, Format)>,
+/// What --log and --log-format say.
+static PLACE: OnceLock<(PathBuf, Format)> = OnceLock::new();
+
+/// From here on, this is where the caller looks.
+pub(crate) fn write_to(path: &Path, format: Format) {
+    // Said once, where the command line is read.
+    let _ = PLACE.set((path.to_owned(), format));
 }
 
-impl Log {
-    pub(crate) fn new(path: Option<PathBuf>, format: Format) -> Log {
-        Log {
-            file: path.map(|path| (path, format)),
-        }
+/// Why the call failed, for those who read it here and not on stderr.
+pub(crate) fn error(message: &str) {
+    if let Some((path, format)) = PLACE.get() {
+        // That it cannot be written is no better told than the message itself.
+        let _ = append(path, *format, "error", message);
     }
+}
 
-    /// Why the call failed, for those who read it here and not on stderr.
-    pub(crate) fn error(&self, message: &str) {
-        if let Some((path, format)) = &self.file {
-            // That it cannot be written is no better told than the message itself.
-            let _ = append(path, *format, "error", message);
-        }
-    }
-
-    /// What was not as it was asked for, though the call goes on. To stderr only where there is
-    /// no log: that is often the container's own.
-    pub(crate) fn warn(&self, message: &str) {
-        let message = &message.replace('\n', " ");
-        let file = self.file.as_ref();
-        let logged = file.map(|(path, format)| append(path, *format, "warning", message));
-        if !matches!(logged, Some(Ok(()))) {
-            // With stderr closed there is nobody to warn.
-            let _ = writeln!(std::io::stderr(), "orlop-runtime: warning: {message}");
-        }
+/// What was not as it was asked for, though the call goes on. To stderr only where there is no
+/// log: that is often the container's own.
+pub(crate) fn warn(message: &str) {
+    let line = message.replace('\n', " ");
+    let logged = PLACE
+        .get()
+        .map(|(path, format)| append(path, *format, "warning", &line));
+    if !matches!(logged, Some(Ok(()))) {
+        // With stderr closed there is nobody to warn.
+        let _ = writeln!(std::io::stderr(), "orlop-runtime: warning: {line}");
     }
 }
 

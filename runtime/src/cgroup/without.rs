@@ -46,7 +46,7 @@ mod tests {
                     "capabilities":{{"bounding":["{capability}"]}}}}"#
             );
             let linux: Linux = serde_json::from_str(&linux).unwrap();
-            let process = crate::document::process(process.as_bytes()).unwrap();
+            let process = crate::document::process(process.as_bytes()).unwrap().0;
             let got = check_devices_unlimited(&linux, &process);
             assert_eq!(got.is_err(), refused, "{rules} {user} {capability}");
         }

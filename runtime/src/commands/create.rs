@@ -23,8 +23,8 @@ use crate::handshake::{Channel, Message};
 use crate::hooks;
 use crate::init::{self, Birth};
 use crate::joined;
+use crate::landlock::Asked;
 use crate::launch;
-use crate::log::Log;
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, oom};
 use crate::rootfs;
@@ -47,7 +47,6 @@ pub(crate) struct Request {
     pub(crate) config: Option<PathBuf>,
     pub(crate) no_new_keyring: bool,
     pub(crate) cgroups: cgroup::Manager,
-    pub(crate) log: Log,
 }
 
 /// Where the container's terminal goes.
@@ -187,8 +186,8 @@ fn plan(request: &Request, bundle: &Bundle) -> Result<Plan> {
     let mut plan = Plan::new(&bundle.process, &bundle.linux)?;
     plan.keep_keyring = request.no_new_keyring;
     let landlock = bundle.landlock.as_ref();
-    let landlock = landlock.map_or(Ok(None), |asked| asked.of_first(&request.log));
-    plan.landlock = landlock?;
+    plan.landlock = landlock.map_or(Ok(None), Asked::of_first)?;
+    plan.warn(&bundle.unknown_capabilities);
     Ok(plan)
 }
 

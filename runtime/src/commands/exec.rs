@@ -29,8 +29,8 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::handshake::{Channel, Message};
 use crate::init::root_of_namespace;
+use crate::landlock::Asked;
 use crate::launch::{launch, launch_after};
-use crate::log::Log;
 use crate::namespaces::{self, libc_flags};
 use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule, oom};
 use crate::standing::Standing;
@@ -62,7 +62,6 @@ pub(crate) struct Request {
     pub(crate) label: Option<String>,
     /// A cgroup in the container's, instead of the one its process is in.
     pub(crate) cgroup: Option<PathBuf>,
-    pub(crate) log: Log,
 }
 
 /// A process that has executed its program, still our child.
@@ -95,12 +94,12 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     let standing = Standing::here()?;
     // Those in the container see our child as soon as it is there.
     hide(linux, standing)?;
-    let process = wanted(&bundle, request)?;
+    let (process, unknown) = wanted(&bundle, request)?;
     let mut plan = Plan::new(&process, linux)?;
+    plan.warn(&unknown);
     plan.keep_keyring = record.no_new_keyring;
     let landlock = bundle.landlock.as_ref();
-    let landlock = landlock.map_or(Ok(None), |asked| asked.of_further(&request.log));
-    plan.landlock = landlock?;
+    plan.landlock = landlock.map_or(Ok(None), Asked::of_further)?;
     let has_terminal = plan.wants_terminal();
     let console = terminal.console(&plan)?;
     let child = make(&record, &bundle, plan, console, request, standing)?;
@@ -110,22 +109,23 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     })
 }
 
-/// The container's own process with what the command line changes, or the given JSON.
-fn wanted(bundle: &Bundle, request: &Request) -> Result<Process> {
+/// The container's own process with what the command line changes, or the given JSON. Beside it,
+/// the names of capabilities that nobody knows.
+fn wanted(bundle: &Bundle, request: &Request) -> Result<(Process, Vec<String>)> {
     if let Some(path) = &request.process {
         ensure!(
             request.args.is_empty(),
             "a command beside --process: which of the two?"
         );
         request.ensure_process_alone()?;
-        let process = load_process(path)?;
+        let (process, unknown) = load_process(path)?;
         ensure!(
             !request.tty || process.terminal().unwrap_or(false),
             "--tty beside --process {}: put \"terminal\": true into the file, which says that \
              there is none",
             path.display()
         );
-        return Ok(process);
+        return Ok((process, unknown));
     }
     ensure!(!request.args.is_empty(), "no command is given");
     let mut process = bundle.process.clone();
@@ -168,7 +168,7 @@ fn wanted(bundle: &Bundle, request: &Request) -> Result<Process> {
     process.set_env(Some(env));
     privileges(&mut process, request)?;
     check_process(&process)?;
-    Ok(process)
+    Ok((process, bundle.unknown_capabilities.clone()))
 }
 
 /// `UID[:GID]`, decimal and nothing else: a name is an error, never user 0.

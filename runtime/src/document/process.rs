@@ -1,14 +1,13 @@
 //! A process, as in config.json or in a file of its own.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    Box as Size, Capability, ExecCPUAffinity, LinuxCapabilities, LinuxIOPriority,
+    Box as Size, Capabilities, Capability, ExecCPUAffinity, LinuxCapabilities, LinuxIOPriority,
     LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimit, Process, Scheduler, User,
 };
-use serde::de::{Error, IntoDeserializer};
-use serde::{Deserialize, Deserializer};
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer, de};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,8 +31,12 @@ pub(super) struct ProcessDocument {
 }
 
 impl ProcessDocument {
-    pub(super) fn into_process(self) -> Process {
+    /// Beside the process, the names of capabilities that nobody knows here.
+    pub(super) fn into_process(self) -> (Process, Vec<String>) {
         let mut process = Process::default();
+        let mut unknown = Vec::new();
+        let capabilities = self.capabilities;
+        let capabilities = capabilities.map(|sets| sets.into_oci(&mut unknown));
         process
             .set_terminal(self.terminal)
             .set_console_size(self.console_size)
@@ -41,7 +44,7 @@ impl ProcessDocument {
             .set_args(self.args)
             .set_env(self.env)
             .set_cwd(self.cwd)
-            .set_capabilities(self.capabilities.map(CapabilitiesDocument::into_oci))
+            .set_capabilities(capabilities)
             .set_rlimits(self.rlimits)
             .set_no_new_privileges(self.no_new_privileges)
             .set_apparmor_profile(self.apparmor_profile)
@@ -50,46 +53,45 @@ impl ProcessDocument {
             .set_io_priority(self.io_priority)
             .set_scheduler(self.scheduler.map(SchedulerDocument::into_scheduler))
             .set_exec_cpu_affinity(self.exec_cpu_affinity.map(Affinity::into_oci));
-        process
+        (process, unknown)
     }
 }
 
-/// Read here for the sake of what is said of a word that is none.
+/// A name that cannot be mapped to a capability is no error by the spec, but a warning: it may
+/// be one of a kernel to come.
 #[derive(Deserialize)]
 struct CapabilitiesDocument {
-    bounding: Option<HashSet<Named>>,
-    effective: Option<HashSet<Named>>,
-    inheritable: Option<HashSet<Named>>,
-    permitted: Option<HashSet<Named>>,
-    ambient: Option<HashSet<Named>>,
+    bounding: Option<Vec<String>>,
+    effective: Option<Vec<String>>,
+    inheritable: Option<Vec<String>>,
+    permitted: Option<Vec<String>>,
+    ambient: Option<Vec<String>>,
 }
 
 impl CapabilitiesDocument {
-    fn into_oci(self) -> LinuxCapabilities {
-        let set = |set: Option<HashSet<Named>>| {
-            set.map(|set| set.into_iter().map(|named| named.0).collect())
+    fn into_oci(self, unknown: &mut Vec<String>) -> LinuxCapabilities {
+        let mut known = |names: Option<Vec<String>>| {
+            let mut set = Capabilities::new();
+            for name in names? {
+                let read: Result<_, de::value::Error> =
+                    Capability::deserialize(name.as_str().into_deserializer());
+                match read {
+                    Ok(capability) => {
+                        set.insert(capability);
+                    }
+                    Err(_) if unknown.contains(&name) => {}
+                    Err(_) => unknown.push(name),
+                }
+            }
+            Some(set)
         };
-        let mut all = LinuxCapabilities::default();
-        all.set_bounding(set(self.bounding))
-            .set_effective(set(self.effective))
-            .set_inheritable(set(self.inheritable))
-            .set_permitted(set(self.permitted))
-            .set_ambient(set(self.ambient));
-        all
-    }
-}
-
-#[derive(PartialEq, Eq, Hash)]
-struct Named(Capability);
-
-impl<'de> Deserialize<'de> for Named {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Named, D::Error> {
-        let word = String::deserialize(from)?;
-        let known = Capability::deserialize(word.as_str().into_deserializer());
-        let known = known.map_err(|_: D::Error| {
-            D::Error::custom(format!("{word:?} is no capability (one is CAP_KILL)"))
-        });
-        known.map(Named)
+        let mut sets = LinuxCapabilities::default();
+        sets.set_bounding(known(self.bounding))
+            .set_effective(known(self.effective))
+            .set_inheritable(known(self.inheritable))
+            .set_permitted(known(self.permitted))
+            .set_ambient(known(self.ambient));
+        sets
     }
 }
 

@@ -16,9 +16,9 @@ mod call;
 
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::{ContainerState, Hook, Hooks};
-use std::io::Write;
 use std::os::fd::BorrowedFd;
 
+use crate::log;
 use crate::subject::Subject;
 use call::Call;
 
@@ -149,14 +149,12 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// Runs every `poststop` hook. A failure is a warning on stderr: the container is gone already.
+/// Runs every `poststop` hook. A failure is a warning: the container is gone already.
 pub(crate) fn run_poststop(hooks: &Hooks, subject: &Subject<'_>) {
     for (index, hook) in of(hooks, Kind::Poststop).iter().enumerate() {
         if let Err(error) = run_one(hook, Kind::Poststop, subject, None, None) {
             let name = name(Kind::Poststop, index);
-            let line = format!("{name} {}: {error:#}", hook.path().display()).replace('\n', " ");
-            // With stderr closed there is nobody to warn.
-            let _ = writeln!(std::io::stderr(), "orlop-runtime: warning: {line}");
+            log::warn(&format!("{name} {}: {error:#}", hook.path().display()));
         }
     }
 }

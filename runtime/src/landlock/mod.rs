@@ -50,7 +50,7 @@ use orlop_sys::landlock::{Handled, abi};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::log::Log;
+use crate::log;
 use rights::{FILES, PORTS, Right, SCOPES, known, named};
 
 /// The annotation's key.
@@ -102,24 +102,24 @@ pub(crate) fn asked(annotations: Option<&HashMap<String, String>>) -> Result<Opt
 }
 
 impl Asked {
-    /// What the container's first process gets on this kernel. What that lacks is told to `log`.
-    pub(crate) fn of_first(&self, log: &Log) -> Result<Option<Restriction>> {
-        self.on_this_kernel(false, log)
+    /// What the container's first process gets on this kernel. What that lacks is a warning.
+    pub(crate) fn of_first(&self) -> Result<Option<Restriction>> {
+        self.on_this_kernel(false)
     }
 
     /// What one beside it gets.
-    pub(crate) fn of_further(&self, log: &Log) -> Result<Option<Restriction>> {
+    pub(crate) fn of_further(&self) -> Result<Option<Restriction>> {
         match self {
             Asked::Default => Ok(None),
-            Asked::Given(_) => self.on_this_kernel(true, log),
+            Asked::Given(_) => self.on_this_kernel(true),
         }
     }
 
-    fn on_this_kernel(&self, late: bool, log: &Log) -> Result<Option<Restriction>> {
+    fn on_this_kernel(&self, late: bool) -> Result<Option<Restriction>> {
         let settled = self.on(abi());
         let settled = settled.with_context(|| format!("annotation {ANNOTATION}"))?;
         if let Some(warning) = settled.warning {
-            log.warn(&format!("annotation {ANNOTATION}: {warning}"));
+            log::warn(&format!("annotation {ANNOTATION}: {warning}"));
         }
         let ruleset = settled.ruleset;
         Ok(ruleset.map(|ruleset| Restriction { ruleset, late }))

@@ -1,10 +1,14 @@
 //! The five capability sets.
+//!
+//! What a configuration names and nobody could grant is left out with a warning, as the spec has
+//! it. A container never has more for that, only less.
 
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
 use rustix::io::{Errno, Result};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
-    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
+    clear_ambient_capability_set, configure_capability_in_ambient_set,
+    remove_capability_from_bounding_set, set_capabilities,
 };
 
 /// What the process may keep. Nothing is in a set unless the configuration names it.
@@ -31,6 +35,35 @@ impl Sets {
             inheritable: set(LinuxCapabilities::inheritable),
             ambient: set(LinuxCapabilities::ambient),
         }
+    }
+
+    /// Those that can be had of these, and which are lost. With a user namespace of its own a
+    /// process has whatever the kernel knows; else what we have.
+    pub(crate) fn grantable(self, in_user_namespace: bool) -> Result<(Sets, CapabilitySet)> {
+        let (bounding, permitted) = had(self.union(), in_user_namespace)?;
+        let granted = Sets {
+            bounding: self.bounding & bounding,
+            permitted: self.permitted & permitted,
+            // The kernel takes the whole of what is asked for, or nothing.
+            effective: self.effective & self.permitted & permitted,
+            inheritable: self.inheritable & self.bounding & bounding,
+            ambient: self.ambient,
+        };
+        let lost = [
+            self.bounding - granted.bounding,
+            self.permitted - granted.permitted,
+            self.effective - granted.effective,
+            self.inheritable - granted.inheritable,
+            self.ambient - permitted,
+        ];
+        let lost = lost
+            .into_iter()
+            .fold(CapabilitySet::empty(), |all, set| all | set);
+        Ok((granted, lost))
+    }
+
+    fn union(&self) -> CapabilitySet {
+        self.bounding | self.effective | self.permitted | self.inheritable | self.ambient
     }
 
     /// The bounding set as the kernel's bits.
@@ -72,6 +105,47 @@ impl Sets {
         }
         Ok(())
     }
+}
+
+/// Of the asked, those that may be in a bounding set, and in a permitted one.
+fn had(asked: CapabilitySet, in_user_namespace: bool) -> Result<(CapabilitySet, CapabilitySet)> {
+    let (mut known, mut bounding) = (CapabilitySet::empty(), CapabilitySet::empty());
+    for one in asked.iter() {
+        match capability_is_in_bounding_set(one) {
+            Ok(is_in) => {
+                known |= one;
+                bounding.set(one, is_in);
+            }
+            // This kernel has no such capability.
+            Err(Errno::INVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    if in_user_namespace {
+        return Ok((known, known));
+    }
+    Ok((bounding, known & capabilities(None)?.permitted))
+}
+
+/// By the names that a configuration has for them.
+pub(crate) fn names(config: &LinuxCapabilities, of: CapabilitySet) -> Vec<String> {
+    let sets = [
+        config.bounding(),
+        config.effective(),
+        config.permitted(),
+        config.inheritable(),
+        config.ambient(),
+    ];
+    let mut names: Vec<String> = sets
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|name| of.contains(bit(**name)))
+        .map(|name| format!("CAP_{name}"))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn mask(names: &Capabilities) -> CapabilitySet {
@@ -148,6 +222,38 @@ mod tests {
         ] {
             assert_eq!(bit(name), expected, "{name:?}");
         }
+    }
+
+    /// With nothing that the process, the kernel or the sets themselves do not allow; what is
+    /// named in a set that the kernel would not take it in is lost too.
+    #[test]
+    fn what_cannot_be_granted_is_lost() {
+        let config: LinuxCapabilities = serde_json::from_str(
+            r#"{"bounding":["CAP_CHOWN","CAP_KILL"],"permitted":["CAP_CHOWN","CAP_KILL"],
+                "effective":["CAP_CHOWN","CAP_FOWNER"],"inheritable":["CAP_FOWNER","CAP_KILL"],
+                "ambient":["CAP_KILL"]}"#,
+        )
+        .unwrap();
+        let asked = Sets::new(Some(&config));
+        let (granted, lost) = asked.grantable(true).unwrap();
+        assert_eq!(
+            (granted.bounding, granted.permitted),
+            (asked.bounding, asked.permitted)
+        );
+        assert_eq!(granted.effective, CapabilitySet::CHOWN);
+        assert_eq!(granted.inheritable, CapabilitySet::KILL);
+        assert_eq!(lost, CapabilitySet::FOWNER);
+        assert_eq!(names(&config, lost), ["CAP_FOWNER"]);
+        let own = capabilities(None).unwrap().permitted;
+        let (granted, lost) = asked.grantable(false).unwrap();
+        assert!(own.contains(granted.permitted | granted.effective));
+        assert!((granted.permitted | lost).contains(asked.permitted));
+        let unknown = Sets {
+            bounding: CapabilitySet::from_bits_retain(1 << 63),
+            ..Sets::new(None)
+        };
+        let (granted, lost) = unknown.grantable(true).unwrap();
+        assert_eq!((granted, lost), (Sets::new(None), unknown.bounding));
     }
 
     #[test]

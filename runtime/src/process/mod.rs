@@ -26,7 +26,9 @@ pub(crate) use schedule::{Affinity, apply as apply_schedule, check as check_sche
 
 use crate::handshake::{Channel, Message};
 use crate::landlock::Restriction;
+use crate::log;
 use crate::lsm::Labels;
+use crate::namespaces::{self, libc_flags};
 use crate::seccomp::{Agent, Filter};
 use program::Executable;
 
@@ -34,6 +36,8 @@ use program::Executable;
 pub(crate) struct Plan {
     pub(crate) process: Process,
     capabilities: Sets,
+    /// Names of those that the process is to have, and cannot.
+    ungranted: Vec<String>,
     labels: Labels,
     seccomp: Option<Filter>,
     /// For personality(2).
@@ -46,9 +50,15 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(process: &Process, linux: &Linux) -> Result<Plan> {
+        let asked = process.capabilities().as_ref();
+        let in_user_namespace = namespaces::kinds(linux) & libc_flags::USER != 0;
+        let (capabilities, lost) = Sets::new(asked)
+            .grantable(in_user_namespace)
+            .context("our own capabilities")?;
         Ok(Plan {
             process: process.clone(),
-            capabilities: Sets::new(process.capabilities().as_ref()),
+            capabilities,
+            ungranted: asked.map_or_else(Vec::new, |asked| capabilities::names(asked, lost)),
             labels: Labels::new(process)?,
             seccomp: linux
                 .seccomp()
@@ -64,6 +74,21 @@ impl Plan {
             landlock: None,
             keep_keyring: false,
         })
+    }
+
+    /// Tells of the capabilities that the process goes without, and of those `unknown`.
+    pub(crate) fn warn(&self, unknown: &[String]) {
+        for name in unknown {
+            log::warn(&format!(
+                "process.capabilities: {name} is left out: there is no such capability"
+            ));
+        }
+        for name in &self.ungranted {
+            log::warn(&format!(
+                "process.capabilities: {name} is left out: it cannot be granted (we have it not, \
+                 or the set that it has to be in as well does not)"
+            ));
+        }
     }
 
     pub(crate) fn wants_terminal(&self) -> bool {

@@ -169,7 +169,7 @@ mod tests {
     fn verdict(key: &str, value: serde_json::Value) -> String {
         let mut process = json!({"user": {"uid": 0, "gid": 0}, "cwd": "/"});
         process[key] = value;
-        let process = crate::document::process(process.to_string().as_bytes()).unwrap();
+        let (process, _) = crate::document::process(process.to_string().as_bytes()).unwrap();
         check(&process).map_or_else(|error| format!("{error:#}"), |()| "ok".into())
     }
 

@@ -58,7 +58,6 @@ fn bad_processes_and_mounts() -> Vec<Bad> {
         ("/process/env", json!(["A=\u{0}"]), "NUL"),
         ("/process/user/uid", json!(-1), "config.json"),
         ("/process/user/uid", json!(70000), "become user 70000: not mapped"),
-        ("/process/capabilities/bounding", json!(["CAP_NONE"]), "\"CAP_NONE\" is no capability"),
         ("/process/rlimits", limit, "RLIMIT_X"),
         ("/mounts/0", json!({"type": "proc"}), "destination"),
         ("/mounts/0/destination", json!("/../proc"), "mounts[0]"),

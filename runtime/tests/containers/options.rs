@@ -236,3 +236,87 @@ fn without_a_cgroup_of_its_own() {
     refused(&bench, &[disabled, "run", &id], "pids.limit");
     bench.assert_nothing_left();
 }
+
+/// Such is no error, by the spec, but a warning, and the process goes without.
+#[test]
+fn capabilities_that_cannot_be_granted_are_left_out() {
+    let Some(mut bench) = bench("lostcaps") else {
+        return;
+    };
+    let id = bench.id("lostcaps");
+    let names = json!(["CAP_KILL", "CAP_OF_TOMORROW"]);
+    for set in ["bounding", "permitted", "effective"] {
+        bench.config["process"]["capabilities"][set] = names.clone();
+    }
+    bench.config["process"]["capabilities"]["effective"] = json!(["CAP_KILL", "CAP_CHOWN"]);
+    let (status, said) = bench.sh("grep Cap /proc/self/status");
+    assert_eq!(status, 0, "{said}");
+    for expected in [
+        "warning: process.capabilities: CAP_OF_TOMORROW is left out: there is no such",
+        "warning: process.capabilities: CAP_CHOWN is left out: it cannot be granted",
+        "CapPrm:\t0000000000000020\n",
+        "CapEff:\t0000000000000020\n",
+        "CapBnd:\t0000000000000020\n",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    // In the log, if there is one; and of a process for `exec` as well.
+    started(&mut bench, &id);
+    let log = bench.path("log");
+    let mut process = bench.config["process"].clone();
+    process["args"] = json!(["true"]);
+    let file = bench.path("process.json");
+    std::fs::write(&file, process.to_string()).unwrap();
+    let (log, file) = (log.to_str().unwrap(), file.to_str().unwrap());
+    let exec = [
+        "--log",
+        log,
+        "--log-format=json",
+        "exec",
+        "--process",
+        file,
+        &id,
+    ];
+    assert_eq!(text(&bench.call(&exec)), (0, String::new()));
+    let lines = std::fs::read_to_string(log).unwrap();
+    let levels: Vec<_> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["level"].clone())
+        .collect();
+    assert_eq!(levels, ["warning", "warning"], "{lines}");
+    bench.quiet(&["delete", "--force", &id]);
+    bench.assert_nothing_left();
+}
+
+/// Those that we have not ourselves, where the container is in our user namespace.
+#[test]
+fn no_more_capabilities_than_our_own() {
+    let Some(mut bench) = bench("fewcaps") else {
+        return;
+    };
+    let linux = bench.config["linux"].as_object_mut().unwrap();
+    linux.remove("uidMappings");
+    linux.remove("gidMappings");
+    let namespaces = linux["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|one| one["type"] != "user");
+    for set in [
+        "bounding",
+        "permitted",
+        "effective",
+        "inheritable",
+        "ambient",
+    ] {
+        bench.config["process"]["capabilities"][set] = json!(["CAP_KILL", "CAP_SYS_TIME"]);
+    }
+    bench.args(&["grep", "Cap", "/proc/self/status"]);
+    let command = bench.command(&["run", &bench.id("run")]);
+    let mut fewer = Command::new("setpriv");
+    fewer.args(["--bounding-set=-sys_time", "--inh-caps=-sys_time"]);
+    fewer.arg(command.get_program()).args(command.get_args());
+    fewer.current_dir(command.get_current_dir().unwrap());
+    let (status, said) = text(&fewer.output().unwrap());
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("CAP_SYS_TIME is left out"), "{said}");
+    assert_eq!(said.matches("0000000000000020").count(), 5, "{said}");
+    bench.assert_nothing_left();
+}
