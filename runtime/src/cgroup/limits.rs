@@ -54,9 +54,12 @@ pub(crate) fn writes(resources: &LinuxResources) -> Result<Vec<Write>> {
         cpu_writes(cpu, &mut writes)?;
     }
     if let Some(pids) = resources.pids()
-        && pids.limit() > 0
+        && pids.limit() >= 0
     {
-        writes.add("pids.limit", "pids", "pids.max", pids.limit().to_string());
+        // 0 is a limit, by the spec. Of the container's own process there is one all the same:
+        // it is born in the cgroup, which has to allow for it.
+        let limit = pids.limit().max(1).to_string();
+        writes.add("pids.limit", "pids", "pids.max", limit);
     }
     if let Some(io) = resources.block_io() {
         io_writes(io, &mut writes)?;
@@ -363,6 +366,7 @@ mod tests {
             (r#"{"cpu":{"shares":262144}}"#, &["cpu.weight=10000"]),
             (r#"{"cpu":{"shares":2}}"#, &["cpu.weight=1"]),
             (r#"{"pids":{"limit":200}}"#, &["pids.max=200"]),
+            (r#"{"pids":{"limit":0}}"#, &["pids.max=1"]),
             (
                 r#"{"blockIO":{"throttleReadBpsDevice":[{"major":254,"minor":0,"rate":5}]}}"#,
                 &["io.max=254:0 rbps=5"],

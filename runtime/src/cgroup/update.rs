@@ -80,6 +80,10 @@ fn put_back(cgroup: &Cgroup, undo: Vec<Write>, error: anyhow::Error) -> anyhow::
 /// Everything to write, in an order that the kernel takes.
 fn writes(resources: &LinuxResources, now: &Now) -> Result<Vec<Write>> {
     let mut wanted = resources.clone();
+    if wanted.pids().as_ref().is_some_and(|pids| pids.limit() == 0) {
+        // Callers older than the spec's word on it send all fields, and a 0 with them.
+        wanted.set_pids(None);
+    }
     let borrowed = borrow_memory_limit(&mut wanted, now)?;
     let mut writes = limits::writes(&wanted)?;
     if borrowed {

@@ -95,6 +95,12 @@ fn what_takes_too_much_is_stopped() {
     let (status, said) = bench.sh("for i in 1 2 3 4; do sleep 1 & done; wait");
     assert!(status == 2 && said.contains("can't fork"), "{said}");
     bench.assert_nothing_left();
+    // That is a limit too: for no process but its own.
+    limit(&mut bench, json!({ "pids": { "limit": 0 } }));
+    assert_eq!(bench.args(&["true"]).run(), (0, String::new()));
+    let (status, said) = bench.sh("sleep 1 & wait");
+    assert!(status == 2 && said.contains("can't fork"), "{said}");
+    bench.assert_nothing_left();
 
     limit(
         &mut bench,
