@@ -159,6 +159,12 @@ fn check(dir: PathBuf, spec: &Spec) -> Result<Bundle> {
             "mounts[{index}]: \"..\" in the destination {:?}",
             mount.destination()
         );
+        let unbindable = |word: &String| word.ends_with("unbindable");
+        ensure!(
+            has_new(&linux, LinuxNamespaceType::Mount)
+                || !mount.options().iter().flatten().any(unbindable),
+            "mounts[{index}]: unbindable needs a mount namespace of the container's own"
+        );
         ensure!(
             mount.uid_mappings().is_some() == mount.gid_mappings().is_some(),
             "mounts[{index}]: uidMappings and gidMappings go together"
@@ -233,20 +239,22 @@ fn check_linux(linux: &Linux) -> Result<()> {
             "namespaces: {kind} is given twice"
         );
     }
+    // Who is root of a user namespace has no power over the mounts of others.
     ensure!(
-        has_namespace(linux, LinuxNamespaceType::Mount),
-        "namespaces: a container without a mount namespace of its own is not supported"
-    );
-    // Joined, it would be rebuilt in place, under whoever lives in it: the host itself, perhaps.
-    ensure!(
-        has_new(linux, LinuxNamespaceType::Mount),
-        "namespaces: a path for the mount namespace is not supported; each container gets its own"
+        has_new(linux, LinuxNamespaceType::Mount)
+            || !has_namespace(linux, LinuxNamespaceType::User),
+        "namespaces: a container in a user namespace needs a mount namespace of its own (type \
+         \"mount\" without a path)"
     );
     let propagation = linux.rootfs_propagation().as_deref().unwrap_or_default();
     let known = ["", "shared", "slave", "private", "unbindable"];
     ensure!(
         known.contains(&propagation.strip_prefix('r').unwrap_or(propagation)),
         "rootfsPropagation is {propagation:?}; give shared, slave, private or unbindable"
+    );
+    ensure!(
+        has_new(linux, LinuxNamespaceType::Mount) || !propagation.ends_with("shared"),
+        "rootfsPropagation {propagation:?} needs a mount namespace of the container's own"
     );
     let user = namespaces
         .iter()
@@ -327,11 +335,16 @@ mod tests {
             ("/process", Value::Null, "\"process\" is missing"),
             ("/process/args", json!([]), "no program is named"),
             ("/process/cwd", json!("tmp"), "not an absolute path"),
-            (kinds, json!([{"type": "pid"}]), "mount namespace"),
+            (kinds, json!([{"type": "pid"}]), "ok"),
             (
                 kinds,
                 json!([{"type": "mount", "path": "/proc/1/ns/mnt"}]),
-                "gets its own",
+                "ok",
+            ),
+            (
+                kinds,
+                json!([{"type": "mount", "path": "/proc/1/ns/mnt"}, {"type": "user"}]),
+                "needs a mount namespace of its own",
             ),
             (
                 kinds,

@@ -139,6 +139,7 @@ fn close_descriptors(birth: &mut Birth<'_>) -> Result<()> {
             .iter()
             .map(|(_, fd)| fd.as_fd()),
     );
+    keep.extend(birth.namespaces.mounts.as_ref().map(AsFd::as_fd));
     keep.extend(birth.prepared.iter().flat_map(Prepared::fds));
     // The parent's own, which nothing here closes, are in this child's memory only as values
     // that are never dropped.
@@ -236,6 +237,7 @@ fn enter_root(birth: &mut Birth<'_>) -> Result<()> {
         linux: &bundle.linux,
         read_only: bundle.root.readonly().unwrap_or(false),
         namespaces: birth.namespaces.owned(),
+        mounts: birth.namespaces.mounts.as_ref(),
         cwd: bundle.process.cwd(),
         console: birth.console.as_ref(),
         shown_at: inside.then(|| bundle.rootfs()),

@@ -68,8 +68,11 @@ pub(crate) struct Namespaces {
     /// belongs to them. The user namespace comes last: joining it gives up the privilege over
     /// the other.
     pub(crate) parent_joins: Vec<(i32, OwnedFd)>,
-    /// The others, for the child.
+    /// The others, for the child, but for the mount namespace.
     pub(crate) child_joins: Vec<(i32, OwnedFd)>,
+    /// The mount namespace that the container's processes are in, if it is not their own: the
+    /// one to join, or the caller's.
+    pub(crate) mounts: Option<OwnedFd>,
 }
 
 impl Namespaces {
@@ -81,6 +84,7 @@ impl Namespaces {
             shared: 0,
             parent_joins: Vec::new(),
             child_joins: Vec::new(),
+            mounts: None,
         }
     }
 
@@ -101,10 +105,15 @@ impl Namespaces {
                     match flag {
                         USER => result.parent_joins.push((flag, file.into())),
                         PID => result.parent_joins.insert(0, (flag, file.into())),
+                        MOUNT => result.mounts = Some(file.into()),
                         _ => result.child_joins.push((flag, file.into())),
                     }
                 }
             }
+        }
+        if result.all & MOUNT == 0 {
+            const OURS: &str = "/proc/self/ns/mnt";
+            result.mounts = Some(File::open(OURS).context(OURS)?.into());
         }
         Ok(result)
     }
@@ -120,9 +129,10 @@ impl Namespaces {
 
     /// What clone3 makes. Not the cgroup namespace: its root is the cgroup of whoever makes
     /// it, so the child unshares it once it is in its cgroup. Nor the time namespace: whoever
-    /// is made in it finds its offsets settled.
+    /// is made in it finds its offsets settled. A mount namespace in any case: the root is built
+    /// in one of its own, wherever the process goes then.
     pub(crate) fn clone_flags(&self) -> u64 {
-        u64::from((self.new & !(CGROUP | TIME)) as u32)
+        u64::from((self.new & !(CGROUP | TIME) | MOUNT) as u32)
     }
 
     /// Takes what has to be joined before the clone. Who has no power outside has it only once

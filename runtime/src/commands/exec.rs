@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::{BoxBuilder, ContainerState, Process};
+use oci_spec::runtime::{BoxBuilder, ContainerState, Linux, LinuxNamespaceType, Process};
 use orlop_sys::clone::{Child, CloneArgs, kill_and_reap};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{
@@ -31,8 +31,9 @@ use crate::handshake::{Channel, Message};
 use crate::init::root_of_namespace;
 use crate::landlock::Asked;
 use crate::launch::{launch, launch_after};
-use crate::namespaces::{self, libc_flags};
+use crate::namespaces::{self, has_new, libc_flags};
 use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule, oom};
+use crate::rootfs;
 use crate::standing::Standing;
 use crate::state::{Dir, Record, Status, process as container_process};
 use crate::subject::Subject;
@@ -198,6 +199,8 @@ pub(crate) fn parse_size(text: &str) -> std::result::Result<(u16, u16), String> 
 struct Entry {
     /// The container's first process, until its namespaces are joined.
     target: Option<OwnedFd>,
+    /// The container's root, where its mount namespace does not lead to it, until then.
+    root: Option<OwnedFd>,
     /// Kinds of namespaces that are the container's.
     namespaces: i32,
     plan: Plan,
@@ -231,6 +234,7 @@ fn make(
     let agent = plan.agent().cloned();
     let (ours, theirs) = Channel::pair()?;
     let entry = Entry {
+        root: root_of(record.pid, &bundle.linux, &target)?,
         target: Some(target),
         namespaces,
         plan,
@@ -294,6 +298,19 @@ fn launch_entry(args: CloneArgs<'_>, mut entry: Entry) -> Result<Child> {
         Ok(entry)
     };
     launch_after(args, go, enter)
+}
+
+/// The root of the container's process, if its mount namespace does not lead to that.
+fn root_of(pid: i32, linux: &Linux, target: &OwnedFd) -> Result<Option<OwnedFd>> {
+    if has_new(linux, LinuxNamespaceType::Mount) {
+        return Ok(None);
+    }
+    let path = format!("/proc/{pid}/root");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty()).context(path)?;
+    // It is the process's if that lives now: its number is no other's yet.
+    orlop_sys::signal::send(target, 0).context("the container's process has ended")?;
+    Ok(Some(root))
 }
 
 type Step = (&'static str, fn(&mut Entry) -> Result<()>);
@@ -368,6 +385,7 @@ impl Entry {
     fn close_others(&self, keep: &[BorrowedFd<'_>]) -> Result<()> {
         let mut keep = [keep, &[self.parent.as_fd()]].concat();
         keep.extend(self.target.as_ref().map(AsFd::as_fd));
+        keep.extend(self.root.as_ref().map(AsFd::as_fd));
         keep.extend(self.console.as_ref().map(Console::fd));
         orlop_sys::fd::close_all_but(3 + self.preserved_fds, &keep)?;
         Ok(())
@@ -376,7 +394,12 @@ impl Entry {
 
 fn join(entry: &mut Entry) -> Result<()> {
     let target = entry.target.take().context("they were joined before")?;
-    orlop_sys::namespace::join(&target, entry.namespaces)?;
+    if entry.namespaces != 0 {
+        orlop_sys::namespace::join(&target, entry.namespaces)?;
+    }
+    if let Some(root) = entry.root.take() {
+        rootfs::change_root(&root)?;
+    }
     if entry.namespaces & libc_flags::USER != 0 {
         root_of_namespace()?;
     }

@@ -3,6 +3,11 @@
 //! The root tree is put on top of "/" of the new mount namespace, everything else on
 //! descriptors inside it, and pivot_root makes it the root. Processes of the container do not
 //! exist yet, so what was checked stays as it was.
+//!
+//! A container that shares somebody's mount namespace has its root built all the same in one
+//! that is ours alone, and takes a copy of it along, which no namespace has: nothing is mounted
+//! where others would see it, and nothing has to be unmounted. The kernel lets nobody mount
+//! anything in such a root.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -23,6 +28,7 @@ use super::path::{Kind, explain, locate, make};
 use super::prepare::{Prepared, PreparedMount, Source};
 use super::sysctl;
 use crate::console::Console;
+use crate::namespaces::libc_flags;
 
 /// What `enter` needs of the configuration.
 pub(crate) struct Layout<'c> {
@@ -30,6 +36,8 @@ pub(crate) struct Layout<'c> {
     pub(crate) read_only: bool,
     /// Flags of the namespaces that are the container's own.
     pub(crate) namespaces: i32,
+    /// The mount namespace to go to, if this is not to be the container's.
+    pub(crate) mounts: Option<&'c OwnedFd>,
     /// Where the process starts.
     pub(crate) cwd: &'c Path,
     /// Where the terminal goes, if there is one.
@@ -87,8 +95,20 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
         };
         set_attributes(&root, c"", false, attributes).context("make the root read-only")?;
     }
-    pivot(&root, &old)?;
-    finish_root(linux)
+    match layout.mounts {
+        None => {
+            pivot(&root, &old)?;
+            finish_root(linux)
+        }
+        Some(namespace) => take_along(&root, namespace),
+    }
+}
+
+/// Goes to another mount namespace, with a copy of the root and all that is mounted in it.
+fn take_along(root: &OwnedFd, namespace: &OwnedFd) -> Result<()> {
+    let copy = clone_tree(root, c"", true).context("copy the root and its mounts")?;
+    orlop_sys::namespace::join(namespace, libc_flags::MOUNT).context("join the mount namespace")?;
+    super::change_root(&copy)
 }
 
 /// Once its parent is none that would have to share it.

@@ -15,9 +15,20 @@ pub(crate) mod path;
 mod prepare;
 mod sysctl;
 
+use std::os::fd::OwnedFd;
+
 pub(crate) use enter::{Layout, bind_fd, enter};
 pub(crate) use options::known as knows_mount_option;
 pub(crate) use prepare::{Prepared, prepare};
+
+/// Makes a directory that nothing else has to lead to the root of this process.
+pub(crate) fn change_root(to: &OwnedFd) -> anyhow::Result<()> {
+    use anyhow::Context;
+    rustix::process::fchdir(to)
+        .and_then(|()| rustix::process::chroot(c"."))
+        .and_then(|()| rustix::process::chdir(c"/"))
+        .context("change to the container's root")
+}
 
 /// What would be worked out of a configuration, without anything of the host.
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod rootless;
 mod roots;
 mod run;
 mod running;
+mod shared_mounts;
 mod stuck;
 mod support;
 mod unharmed;
