@@ -62,7 +62,7 @@ impl Owner {
         }
     }
 
-    fn ids(&self, uid: u32, gid: u32) -> Result<(Uid, Gid)> {
+    pub(super) fn ids(&self, uid: u32, gid: u32) -> Result<(Uid, Gid)> {
         let map = |ranges: &[IdRange], id, what| match ranges {
             [] => Ok(id),
             ranges => outside(ranges, id)

@@ -21,6 +21,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC, StatxFlags, fstat
 use rustix::mount::{MountAttrFlags, UnmountFlags};
 use rustix::process::{fchdir, pivot_root};
 
+use super::device;
 use super::filesystem::{self, Covered};
 use super::mask::{Masks, read_only};
 use super::options::Options;
@@ -62,6 +63,7 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
     set_attributes(CWD, c"/", true, attributes).context("make mounts private")?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let old = rustix::fs::open(c"/", flags, Mode::empty()).context("open the old root")?;
+    let own_dev = prepared.has_own_dev();
     let root = prepared.root;
     let shown = layout.shown_at.as_deref();
     let shown = shown.and_then(|at| rustix::fs::open(at, flags, Mode::empty()).ok());
@@ -71,6 +73,11 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
         let put = put(&root, mount);
         made.push(put.with_context(|| format!("mount on {}", mount.destination.display()))?);
     }
+    for device in &prepared.bound {
+        device.attach(&root)?;
+    }
+    let devices = linux.devices().as_deref().unwrap_or_default();
+    device::check_all(&root, devices, own_dev)?;
     if let Some(console) = layout.console {
         console.open_in(&root).context("terminal")?;
     }

@@ -1,4 +1,4 @@
-//! Devices of the host, for who cannot make nodes: bound into the container's /dev, each one
+//! Devices of the host, for who cannot make nodes: bound where they are asked for, each one
 //! checked to be the device that it is taken for. What is bound keeps the host's mode and
 //! owner; a mode that a configuration asks for is for a node that could be made.
 
@@ -39,14 +39,20 @@ impl HostDevice {
     }
 }
 
-/// The usual six and what `linux.devices` asks for; and of that, what can be made all the same.
-pub(super) fn open_all(asked: &[LinuxDevice]) -> Result<(Vec<LinuxDevice>, Vec<HostDevice>)> {
-    let mut bound = Vec::with_capacity(NODES.len() + asked.len());
-    for (name, major, minor) in NODES {
+/// The usual six.
+pub(super) fn usual() -> Result<Vec<HostDevice>> {
+    let open = |(name, major, minor)| {
         let path = Path::new("/dev").join(name);
-        let device = makedev(major, minor);
-        bound.push(HostDevice::open(&path, FileType::CharacterDevice, device)?);
-    }
+        HostDevice::open(&path, FileType::CharacterDevice, makedev(major, minor))
+    };
+    NODES.into_iter().map(open).collect()
+}
+
+/// Adds what `linux.devices` asks for to `bound`; returns what of it can be made all the same.
+pub(super) fn open_all(
+    asked: &[LinuxDevice],
+    bound: &mut Vec<HostDevice>,
+) -> Result<Vec<LinuxDevice>> {
     let mut made = Vec::new();
     for device in asked {
         let (kind, numbers) = node(device)?;
@@ -56,15 +62,15 @@ pub(super) fn open_all(asked: &[LinuxDevice]) -> Result<(Vec<LinuxDevice>, Vec<H
         }
         let path = device.path();
         ensure!(
-            path.starts_with("/dev") && path.file_name().is_some(),
-            "{}: a device node outside /dev",
+            path.is_absolute() && path.file_name().is_some(),
+            "{}: names no file",
             path.display()
         );
         // It may be one of the six, which then is there already.
         bound.retain(|other| other.path != *path);
         bound.push(HostDevice::open(path, kind, numbers)?);
     }
-    Ok((made, bound))
+    Ok(made)
 }
 
 /// /dev/null, checked to be it.

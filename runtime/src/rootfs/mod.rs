@@ -6,6 +6,7 @@
 
 mod copyup;
 mod dev;
+mod device;
 mod enter;
 mod filesystem;
 mod host_device;

@@ -14,6 +14,7 @@ use orlop_sys::mount::{Attributes, PRIVATE, SHARED, SLAVE, clone_tree, set_attri
 use rustix::fs::CWD;
 
 use super::dev;
+use super::device;
 use super::host_device::{self, HostDevice};
 use super::options::Options;
 use super::path::{Kind, file_type};
@@ -55,12 +56,15 @@ pub(crate) struct Prepared {
     pub(crate) mounts: Vec<PreparedMount>,
     /// /dev/null, checked to be it: what masked files are covered with.
     pub(crate) null: OwnedFd,
+    /// What is bound outside of /dev, when all else is mounted.
+    pub(crate) bound: Vec<HostDevice>,
 }
 
 impl Prepared {
     /// Descriptors that the child must keep.
     pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
         let mut fds = vec![self.root.as_fd(), self.null.as_fd()];
+        fds.extend(self.bound.iter().map(|device| device.tree.as_fd()));
         for mount in &self.mounts {
             match &mount.source {
                 Source::Tree { tree, .. } => fds.push(tree.as_fd()),
@@ -88,6 +92,12 @@ impl Prepared {
             }
         }
         Ok(())
+    }
+
+    /// Whether /dev is the one that was made here.
+    pub(crate) fn has_own_dev(&self) -> bool {
+        let is_dev = |mount: &PreparedMount| matches!(mount.source, Source::Dev { .. });
+        self.mounts.iter().any(is_dev)
     }
 
     pub(crate) fn wants_idmap(&self) -> bool {
@@ -137,10 +147,30 @@ pub(crate) fn prepare(
         mounts.push(prepared);
     }
     Ok(Prepared {
+        bound: outside_dev(bundle, &root, standing)?,
         root,
         mounts,
         null: host_device::null()?,
     })
+}
+
+/// Makes the devices that are not for /dev, or returns what to bind for them.
+fn outside_dev(bundle: &Bundle, root: &OwnedFd, standing: Standing) -> Result<Vec<HostDevice>> {
+    let devices = bundle.linux.devices().iter().flatten();
+    let mut devices: Vec<_> = devices
+        .filter(|device| !device::is_in_dev(device))
+        .cloned()
+        .collect();
+    let mut bound = Vec::new();
+    if devices.is_empty() {
+        return Ok(bound);
+    }
+    if !standing.makes_nodes() {
+        devices = host_device::open_all(&devices, &mut bound).context("linux.devices")?;
+    }
+    let owner = dev::Owner::of_container(&bundle.linux, standing);
+    device::make_all(root, &devices, &owner)?;
+    Ok(bound)
 }
 
 fn prepare_mount(
@@ -210,12 +240,16 @@ fn is_bind(options: &Options, kind: &str) -> bool {
 
 fn dev_mount(bundle: &Bundle, options: Options, standing: Standing) -> Result<PreparedMount> {
     let owner = dev::Owner::of_container(&bundle.linux, standing);
-    let devices = bundle.linux.devices().as_deref().unwrap_or_default();
-    let (devices, bound) = if standing.makes_nodes() {
-        (devices.to_vec(), Vec::new())
-    } else {
-        host_device::open_all(devices).context("/dev")?
-    };
+    let devices = bundle.linux.devices().iter().flatten();
+    let mut devices: Vec<_> = devices
+        .filter(|device| device::is_in_dev(device))
+        .cloned()
+        .collect();
+    let mut bound = Vec::new();
+    if !standing.makes_nodes() {
+        bound = host_device::usual().context("/dev")?;
+        devices = host_device::open_all(&devices, &mut bound).context("/dev")?;
+    }
     let nodes = standing.makes_nodes();
     let tree = dev::make(&options, nodes, &devices, &owner).context("/dev")?;
     Ok(PreparedMount {

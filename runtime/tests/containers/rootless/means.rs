@@ -41,7 +41,7 @@ fn devices_are_bound_and_checked() {
             ),
             (
                 json!({ "path": "/etc/kmsg", "type": "c", "major": 1, "minor": 11 }),
-                "outside /dev",
+                "linux.devices: /etc/kmsg (device nodes are the host's own here",
             ),
         ] {
             config["linux"]["devices"] = json!([device]);
