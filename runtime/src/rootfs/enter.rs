@@ -69,8 +69,11 @@ pub(crate) fn enter(prepared: Prepared, layout: &Layout<'_>) -> Result<()> {
     let shown = shown.and_then(|at| rustix::fs::open(at, flags, Mode::empty()).ok());
     attach(&root, shown.as_ref().unwrap_or(&old)).context("attach the root file system")?;
     let mut made = Vec::new();
+    // Hooks are to find the host's /dev as it is.
+    let aside = layout.shown_at.is_none();
+    let aside = aside.then(|| Aside::of(&old)).flatten();
     for mount in &prepared.mounts {
-        let put = put(&root, mount);
+        let put = put(&root, mount, aside.as_ref());
         made.push(put.with_context(|| format!("mount on {}", mount.destination.display()))?);
     }
     for device in &prepared.bound {
@@ -134,7 +137,7 @@ fn finish_root(linux: &Linux) -> Result<()> {
 }
 
 /// Returns the mount, if it was made here.
-fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<Option<OwnedFd>> {
+fn put(root: &OwnedFd, mount: &PreparedMount, aside: Option<&Aside>) -> Result<Option<OwnedFd>> {
     let kind = match &mount.source {
         Source::Tree { kind, .. } => *kind,
         Source::Dev { .. } | Source::FileSystem { .. } => Kind::Directory,
@@ -159,20 +162,23 @@ fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<Option<OwnedFd>> {
     );
     match &mount.source {
         Source::Dev { tree, bound } => {
-            attach(tree, &target)?;
+            let made = put_tree(tree, &target, aside.map(|aside| &aside.directory))?;
             for device in bound {
                 device.attach(root)?;
             }
-            Ok(None)
+            Ok(made)
         }
-        Source::Tree { tree, .. } => {
+        Source::Tree { tree, kind, .. } => {
             ensure!(
                 mount.destination != Path::new("/proc")
                     || fstatfs(tree)?.f_type == PROC_SUPER_MAGIC,
                 "the source is no proc file system, and only one may be mounted here"
             );
-            attach(tree, &target)?;
-            Ok(None)
+            let aside = aside.map(|aside| match kind {
+                Kind::Directory => &aside.directory,
+                Kind::File => &aside.file,
+            });
+            Ok(put_tree(tree, &target, aside)?)
         }
         Source::FileSystem { name, source } => {
             let covered = Covered {
@@ -186,6 +192,50 @@ fn put(root: &OwnedFd, mount: &PreparedMount) -> Result<Option<OwnedFd>> {
         // Done with above.
         Source::Remount => Ok(None),
     }
+}
+
+/// Where trees are put aside: on the host's /dev, where they go with the rest of the host's mounts.
+struct Aside {
+    directory: OwnedFd,
+    file: OwnedFd,
+}
+
+impl Aside {
+    /// `None` where it is not needed. From Linux 6.8 on mounts are listed in the order they were
+    /// made in, before that in the order they were put in place. Readers of the list take a later
+    /// one to be the upper one, and our trees were made before all file systems.
+    fn of(old: &OwnedFd) -> Option<Aside> {
+        let uname = rustix::system::uname();
+        let mut numbers = uname.release().to_str().ok()?.split(['.', '-']);
+        let mut number = || numbers.next()?.parse::<u32>().ok();
+        if (number()?, number()?) < (6, 8) {
+            return None;
+        }
+        let open = |name| {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            rustix::fs::openat(old, name, flags, Mode::empty()).ok()
+        };
+        Some(Aside {
+            directory: open(c"dev")?,
+            file: open(c"dev/null")?,
+        })
+    }
+}
+
+/// Attaches a tree, or puts it aside and attaches a clone that is made now, and returned.
+fn put_tree(
+    tree: &OwnedFd,
+    target: &OwnedFd,
+    aside: Option<&OwnedFd>,
+) -> rustix::io::Result<Option<OwnedFd>> {
+    let Some(aside) = aside else {
+        attach(tree, target)?;
+        return Ok(None);
+    };
+    attach(tree, aside)?;
+    let clone = clone_tree(tree, c"", true)?;
+    attach(&clone, target)?;
+    Ok(Some(clone))
 }
 
 /// A file's mount and its number there.
@@ -210,7 +260,9 @@ fn finish_mounts(mounts: &[PreparedMount], made: &[Option<OwnedFd>]) -> Result<(
         };
         let context = || format!("finish the mount on {}", mount.destination.display());
         let itself = match &mount.source {
-            Source::Tree { tree, .. } | Source::Dev { tree, .. } => Some(tree),
+            Source::Tree { tree, .. } | Source::Dev { tree, .. } => {
+                Some(made.as_ref().unwrap_or(tree))
+            }
             Source::FileSystem { .. } | Source::Remount => made.as_ref(),
         };
         let itself = itself.with_context(context)?;

@@ -19,6 +19,7 @@ use super::host_device::{self, HostDevice};
 use super::options::Options;
 use super::path::{Kind, file_type};
 use crate::config::Bundle;
+use crate::log;
 use crate::namespaces::{Namespaces, libc_flags, ranges};
 use crate::standing::Standing;
 
@@ -302,9 +303,7 @@ fn bind(
         .source()
         .as_deref()
         .context("a bind mount needs a source")?;
-    if let Some((word, _)) = options.data.first() {
-        bail!("a bind mount does not take the option {word:?}");
-    }
+    check_data(mount, options)?;
     let shares = options.propagation.iter().rev().copied();
     // Nobody's mounts in a user namespace show on the host: there, as the kernel has it for
     // mounts that are copied, what is shared is a slave with peers of its own.
@@ -347,6 +346,26 @@ fn bind(
         kind,
         idmap_later,
     })
+}
+
+/// A bind mount shows a file system as it is, so options for one are refused: perhaps they were
+/// to take something away. But a size or a mode and the like are left out with a warning, as
+/// other runtimes do without: with them, or not, it is as safe.
+fn check_data(mount: &Mount, options: &Options) -> Result<()> {
+    for (word, _) in &options.data {
+        ensure!(
+            matches!(
+                word.as_str(),
+                "size" | "mode" | "uid" | "gid" | "nr_blocks" | "nr_inodes"
+            ),
+            "a bind mount does not take the option {word:?}"
+        );
+        log::warn(&format!(
+            "mount on {}: the option {word:?} is left out: a bind mount has none",
+            mount.destination().display()
+        ));
+    }
+    Ok(())
 }
 
 fn idmap(

@@ -319,3 +319,69 @@ fn kinds_and_attributes() {
     assert_eq!(source.metadata().unwrap().uid(), 0);
     bench.assert_nothing_left();
 }
+
+/// Readers of the list take a later one to be the upper one.
+#[test]
+fn mounts_are_listed_in_their_order() {
+    let Some(mut bench) = bench("order") else {
+        return;
+    };
+    let volume = volume(&bench);
+    let file = bench.path("file");
+    std::fs::write(&file, "").unwrap();
+    let more = json!([
+        { "destination": "/data", "source": volume, "options": ["rbind"] },
+        { "destination": "/tmp", "type": "tmpfs" },
+        { "destination": "/tmp/file", "source": file, "options": ["bind"] }
+    ]);
+    let mounts = bench.config["mounts"].as_array_mut().unwrap();
+    mounts.extend(more.as_array().unwrap().iter().cloned());
+    let (status, said) = bench.sh("cat /proc/self/mountinfo");
+    assert_eq!(status, 0, "{said}");
+    let mounted = bench.config["mounts"].as_array().unwrap().iter();
+    let mounted: Vec<_> = mounted
+        .map(|mount| mount["destination"].as_str().unwrap())
+        .collect();
+    let mut listed: Vec<_> = said
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|at| mounted.contains(at))
+        .collect();
+    // What is masked or made read-only is more mounts, after all these.
+    listed.truncate(mounted.len());
+    assert_eq!(listed, mounted, "{said}");
+}
+
+#[test]
+fn a_bind_mount_has_no_options_of_a_file_system() {
+    let Some(mut bench) = bench("bindwords") else {
+        return;
+    };
+    let volume = volume(&bench);
+    let options = json!(["bind", "ro", "size=1k", "mode=700"]);
+    mount(
+        &mut bench,
+        json!({"destination": "/data", "source": volume, "options": options}),
+    );
+    let (status, said) = bench.sh("ls /data; mkdir /data/x 2>/dev/null || echo read-only");
+    assert_eq!(status, 0, "{said}");
+    for expected in [
+        "warning: mount on /data: the option \"size\" is left out",
+        "warning: mount on /data: the option \"mode\" is left out",
+        "below\nread-only\n",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    let last = bench.config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .last_mut()
+        .unwrap();
+    last["options"] = json!(["bind", "nosiud"]);
+    let (status, said) = bench.run();
+    assert!(
+        status == 1 && said.contains("does not take the option \"nosiud\""),
+        "{said}"
+    );
+    bench.assert_nothing_left();
+}
