@@ -1,4 +1,10 @@
 //! The container's cgroup: version 2 only, made by us, removed by us.
+//!
+//! What is found at its path already goes first, if nobody lives in it. Other runtimes take it as
+//! it is. But what limits a container is what its configuration says: limits and device programs
+//! that somebody left there would hold on unseen, and nobody could tell from a container before
+//! it what was meant to stay. Who wants to limit it further does so in a cgroup above, which is
+//! used as it is.
 
 mod delegated;
 mod devices;
