@@ -4,9 +4,10 @@
 //! Its root is a disk image that mmdebstrap makes of packages alone, without running their
 //! scripts; it is kept under the cache, since nothing of the project goes into it but the list
 //! of packages. What a story brings is on a second disk: its files, and the steps that the
-//! guest is to go through, which `init.sh` runs one after another as PID 1. Debian's cloud
-//! kernel has NVMe disks and ext4 built in, so nothing else is needed to boot. What the steps
-//! printed comes out of a second serial port, apart from what the kernel says.
+//! guest is to go through. `init.sh` sets the root up and gives way to systemd, whose one
+//! service runs the steps, one after another. Debian's cloud kernel has NVMe disks and ext4
+//! built in, so nothing else is needed to boot. What the steps printed comes out of a second
+//! serial port, apart from what the kernel and systemd say.
 
 mod root;
 mod steps;
@@ -26,6 +27,10 @@ use steps::{Step, check, key, parse};
 const FIRST: &str = "root=/dev/nvme0n1 rootfstype=ext4 rw console=ttyS0 quiet panic=-1 \
     init=/bin/busybox -- sh -c \"busybox mkdir -p /dev /story; busybox mount -t devtmpfs dev /dev; \
     busybox mount -t ext4 /dev/nvme1n1 /story; exec busybox sh /story/init.sh\"";
+
+const INIT: (&str, &str) = ("init.sh", include_str!("debian_guest/init.sh"));
+const SERVICE: (&str, &str) = ("story.service", include_str!("debian_guest/story.service"));
+const TARGET: (&str, &str) = ("story.target", include_str!("debian_guest/story.target"));
 
 /// The bytes of a story's disk, most of which are a hole.
 const DISK_BYTES: u64 = 1 << 30;
@@ -89,8 +94,10 @@ fn disk(place: &Path, files: &[(&Path, &str)], steps: &[Step]) -> Result<PathBuf
             .with_context(|| format!("cannot copy {}", source.display()))?;
     }
     let limit = PATIENCE.as_secs();
-    let init = format!("limit={limit}\n{}", include_str!("debian_guest/init.sh"));
-    std::fs::write(folder.join("init.sh"), init)?;
+    let runner = format!("limit={limit}\n{}", include_str!("debian_guest/steps.sh"));
+    for (name, text) in [("steps.sh", &*runner), INIT, SERVICE, TARGET] {
+        std::fs::write(folder.join(name), text)?;
+    }
     for (index, step) in steps.iter().enumerate() {
         std::fs::write(folder.join("steps").join(key(index, step)), &step.script)?;
     }

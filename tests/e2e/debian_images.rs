@@ -9,7 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use orlop_qemu::{build, paths};
-use sha2::{Digest as _, Sha256};
+
+use crate::fixture;
 
 /// What both images stand on.
 const BASE: &str = "base-files,base-passwd,libc6";
@@ -33,19 +34,13 @@ pub(crate) fn redis() -> Result<PathBuf> {
     image("redis", "redis-server", &command)
 }
 
-/// What tells images apart that other versions of this file have made.
-fn recipe() -> String {
-    let digest = Sha256::digest(include_str!("debian_images.rs"));
-    digest[..6]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
 /// The OCI archive `localhost/NAME:1` of `package`.
 fn image(name: &str, package: &str, command: &[&str]) -> Result<PathBuf> {
     let place = paths::cache().join("e2e-images").join(name);
-    let archive = place.join(format!("image-{}.tar", recipe()));
+    let archive = place.join(format!(
+        "image-{}.tar",
+        fixture::recipe(include_str!("debian_images.rs"))
+    ));
     if archive.exists() {
         return Ok(archive);
     }

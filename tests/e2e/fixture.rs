@@ -12,6 +12,7 @@ use orlop_control::types::{HealthState, LastExit, UnitState, UnitStatus};
 use orlop_qemu::guest::Guest;
 use orlop_qemu::machine::{self, Config, Firmware, Forward};
 use orlop_qemu::{build, paths};
+use sha2::{Digest as _, Sha256};
 
 /// How long anything in a guest may take before a story fails. Generous: under
 /// emulation on a busy machine everything is slow, and no story measures time.
@@ -25,6 +26,16 @@ pub(crate) fn folder(name: &str) -> Result<PathBuf> {
     let path = paths::target().join("e2e").join(name);
     std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
     Ok(path)
+}
+
+/// What tells apart things that are kept under the cache and were made by other versions of the
+/// file that has this text.
+pub(crate) fn recipe(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    digest[..6]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Makes something once in a run, whichever story asks first. Others that ask for

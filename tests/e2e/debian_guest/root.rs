@@ -5,7 +5,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use orlop_qemu::{build, paths};
-use sha2::{Digest as _, Sha256};
 
 use crate::fixture;
 
@@ -21,13 +20,13 @@ const PACKAGES: &[&str] = &[
     "containerd",
     "coreutils",
     "dash",
-    "hostname",
-    "libc6",
+    "dbus",
+    "dbus-user-session",
+    "libpam-systemd",
     "linux-image-cloud-amd64",
-    "mount",
     "podman",
-    "runc",
-    "util-linux",
+    "systemd-sysv",
+    "uidmap",
 ];
 
 /// What it has not, of those.
@@ -55,11 +54,7 @@ impl Root {
 
 /// The guest's root, made if there is none of this recipe.
 pub(super) fn root() -> Result<Root> {
-    let digest = Sha256::digest(include_str!("root.rs"));
-    let recipe: String = digest[..6]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let recipe = fixture::recipe(include_str!("root.rs"));
     fixture::once("debian-guest", |_| {
         let place = paths::cache().join("debian-guest");
         if place.join(&recipe).exists() {

@@ -1,5 +1,5 @@
 //! Debian's podman, buildah and containerd, with the project's runtime in the place of theirs,
-//! in a guest that has every cgroup v2 controller and no systemd.
+//! in a guest that has every cgroup v2 controller, and is run by systemd.
 
 use std::path::Path;
 
