@@ -79,6 +79,9 @@ pub(crate) struct Record {
     /// Absolute, below the cgroup v2 mount; `None` where there is no such hierarchy, none of it
     /// is ours, or none was asked for.
     pub(crate) cgroup: Option<PathBuf>,
+    /// Where systemd made that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<cgroup::Scope>,
     /// There are hooks for `start` or `delete` to run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) later_hooks: bool,

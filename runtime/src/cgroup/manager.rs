@@ -1,11 +1,12 @@
 //! Who makes the cgroups of containers.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use oci_spec::runtime::Linux;
 
-use super::{Cgroup, limits};
+use super::{Cgroup, limits, systemd as scopes};
 use crate::standing::Standing;
 
 /// As `--cgroup-manager` names them.
@@ -14,7 +15,7 @@ pub(crate) enum Manager {
     /// This runtime does.
     #[default]
     Cgroupfs,
-    /// systemd would, if it ran the host.
+    /// systemd does, if it runs the host; else this runtime.
     Systemd,
     /// Nobody: the container stays in its caller's. Then nothing limits it, nothing pauses it,
     /// and devices are kept from it by the capability to make them alone.
@@ -27,11 +28,12 @@ impl Manager {
         self,
         linux: &Linux,
         id: &str,
+        annotations: Option<&HashMap<String, String>>,
         standing: Standing,
         note: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Option<Cgroup>> {
         let systemd = Path::new("/run/systemd/system").is_dir();
-        self.create_on(linux, id, standing, note, systemd)
+        self.create_on(linux, id, annotations, standing, note, systemd)
     }
 
     /// `systemd`: whether systemd runs the host. (The directory is how sd_booted(3) tells.)
@@ -39,16 +41,15 @@ impl Manager {
         self,
         linux: &Linux,
         id: &str,
+        annotations: Option<&HashMap<String, String>>,
         standing: Standing,
         note: impl FnOnce(&Path) -> Result<()>,
         systemd: bool,
     ) -> Result<Option<Cgroup>> {
         match self {
-            Manager::Systemd if systemd => bail!(
-                "--systemd-cgroup: systemd runs this host, and its cgroups would have to be \
-                 asked for over D-Bus, which this runtime cannot do; use cgroupfs (podman: \
-                 --cgroup-manager=cgroupfs; containerd: SystemdCgroup = false)"
-            ),
+            Manager::Systemd if systemd => {
+                scopes::promise(linux, id, annotations, standing, note).map(Some)
+            }
             Manager::Systemd | Manager::Cgroupfs => super::create(linux, id, standing, note),
             Manager::Disabled => {
                 let writes = match linux.resources() {
@@ -76,13 +77,13 @@ mod tests {
         let limited = linux(r#"{"resources":{"pids":{"limit":5}}}"#);
         let free = linux(r#"{"resources":{"pids":{"limit":-1}}}"#);
         let said = |manager: Manager, linux: &Linux, systemd| {
-            let created = manager.create_on(linux, "none", Standing::Root, |_| Ok(()), systemd);
+            let created =
+                manager.create_on(linux, "none", None, Standing::Root, |_| Ok(()), systemd);
             created.map_or_else(
                 |error| format!("{error:#}"),
                 |cgroup| format!("{}", cgroup.is_some()),
             )
         };
-        assert!(said(Manager::Systemd, &free, true).contains("--systemd-cgroup"));
         assert!(said(Manager::Disabled, &limited, false).contains("pids.limit"));
         assert_eq!(said(Manager::Disabled, &free, true), "false");
     }

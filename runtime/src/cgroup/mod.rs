@@ -14,11 +14,12 @@ mod limits;
 mod manager;
 mod processes;
 mod stats;
+mod systemd;
 mod update;
 mod watched;
 mod without;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ use limits::Write;
 pub(crate) use manager::Manager;
 pub(crate) use processes::processes;
 pub(crate) use stats::stats;
+pub(crate) use systemd::{Scope, forget, stop};
 pub(crate) use update::update;
 use watched::flat;
 pub(crate) use watched::{Watched, timespec};
@@ -57,9 +59,11 @@ fn mount_point() -> Option<&'static Path> {
 #[derive(Debug)]
 pub(crate) struct Cgroup {
     made: Made,
-    fd: OwnedFd,
+    /// `None` until systemd has made it.
+    fd: Option<OwnedFd>,
     /// The device rules, to be loaded.
     devices: Option<Vec<Insn>>,
+    promise: Option<systemd::Promise>,
 }
 
 /// The directories that we made for it.
@@ -69,6 +73,8 @@ struct Made {
     /// The first on the way, the cgroup itself if none above.
     from: PathBuf,
     keep: bool,
+    /// systemd made them.
+    scope: Option<Scope>,
 }
 
 /// Makes the cgroup with its limits, but for the device rules. `None` when the machine has no
@@ -111,10 +117,14 @@ pub(crate) fn create(
     };
     note(&path)?;
     let made = make_new(&path)?;
-    let fd = open(&path)?;
-    let cgroup = Cgroup { made, fd, devices };
+    let cgroup = Cgroup {
+        made,
+        fd: Some(open(&path)?),
+        devices,
+        promise: None,
+    };
     // A process that was born in it would not even begin.
-    check_thawed(&cgroup).with_context(|| format!("{} or one above it", describe(&path)))?;
+    check_thawed(cgroup.fd()?).with_context(|| format!("{} or one above it", describe(&path)))?;
     enable_controllers(mount, &path, &writes)?;
     for write in &writes {
         cgroup.write(write)?;
@@ -175,6 +185,7 @@ fn make(path: &Path) -> Result<Option<Made>> {
         path: path.to_owned(),
         from: from.to_owned(),
         keep: false,
+        scope: None,
     };
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
         Ok(()) => Ok(Some(made(path))),
@@ -247,9 +258,11 @@ impl Cgroup {
                 path: path.to_owned(),
                 from: path.to_owned(),
                 keep: true,
+                scope: None,
             },
-            fd: open(path)?,
+            fd: Some(open(path)?),
             devices: None,
+            promise: None,
         })
     }
 
@@ -269,9 +282,19 @@ impl Cgroup {
         events.is_ok_and(|text| flat(&text, "oom_kill").is_some_and(|killed| killed > 0))
     }
 
+    /// What a process can be born in; `None`: it is taken in later.
+    pub(crate) fn cradle(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+
+    fn fd(&self) -> Result<BorrowedFd<'_>> {
+        self.cradle()
+            .with_context(|| format!("{} is not made yet", describe(&self.made.path)))
+    }
+
     fn write(&self, write: &Write) -> Result<()> {
         let file = rustix::fs::openat(
-            &self.fd,
+            self.fd()?,
             &*write.file,
             OFlags::WRONLY | OFlags::CLOEXEC,
             Mode::empty(),
@@ -307,18 +330,12 @@ impl Cgroup {
         };
         let loaded = orlop_sys::bpf::load_device_program(program)
             .context("linux.resources.devices: load the device program")?;
-        orlop_sys::bpf::attach_device_program(&self.fd, &loaded).with_context(|| {
+        orlop_sys::bpf::attach_device_program(self.fd()?, &loaded).with_context(|| {
             format!(
                 "linux.resources.devices: attach to {}",
                 describe(&self.made.path)
             )
         })
-    }
-}
-
-impl AsFd for Cgroup {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }
 
@@ -328,6 +345,9 @@ impl Drop for Made {
             return;
         }
         // Best effort in an error path: the error that led here is what gets reported.
+        if let Some(scope) = &self.scope {
+            let _ = stop(scope);
+        }
         for dir in self
             .path
             .ancestors()

@@ -3,7 +3,6 @@
 //! Unlike in a new cgroup, "unlimited" is something to write here. What is not named stays as
 //! it is; in particular a new memory limit leaves that of swap alone.
 
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -15,7 +14,7 @@ use orlop_sys::bpf::{
 use rustix::fs::{Mode, OFlags};
 
 use super::limits::{self, Write};
-use super::{Cgroup, describe, devices, enable_controllers, mount_point};
+use super::{Cgroup, Scope, describe, devices, enable_controllers, mount_point, systemd};
 use crate::standing::Standing;
 
 /// What an update has to know of the limits that hold now: the text of some files.
@@ -32,7 +31,12 @@ struct Now {
 }
 
 /// Applies the resources to a container's cgroup.
-pub(crate) fn update(path: &Path, resources: &LinuxResources, standing: Standing) -> Result<()> {
+pub(crate) fn update(
+    path: &Path,
+    scope: Option<&Scope>,
+    resources: &LinuxResources,
+    standing: Standing,
+) -> Result<()> {
     let mount = mount_point().context("no cgroup2 file system is mounted on /sys/fs/cgroup")?;
     let cgroup = Cgroup::of(path)?;
     let file = |name: &str| cgroup.read(name).unwrap_or_default();
@@ -42,7 +46,10 @@ pub(crate) fn update(path: &Path, resources: &LinuxResources, standing: Standing
         memory: file("memory.max"),
         used: file("memory.current"),
     };
-    let writes = writes(resources, &now)?;
+    let mut writes = writes(resources, &now)?;
+    if scope.is_some() {
+        systemd::round(&mut writes);
+    }
     enable_controllers(mount, path, &writes)?;
     let mut undo = Vec::with_capacity(writes.len());
     let applied = writes
@@ -56,7 +63,9 @@ pub(crate) fn update(path: &Path, resources: &LinuxResources, standing: Standing
         .and_then(|()| match resources.devices() {
             Some(rules) if standing.limits_devices() => cgroup.replace_devices(rules),
             Some(_) | None => Ok(()),
-        });
+        })
+        // The last, because it cannot be put back.
+        .and_then(|()| scope.map_or(Ok(()), |scope| systemd::set(scope, &writes)));
     applied.map_err(|error| put_back(&cgroup, undo, error))
 }
 
@@ -266,7 +275,7 @@ impl Cgroup {
     /// The whole text of a file; `None` if there is none.
     fn read(&self, file: &str) -> Option<String> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(self.as_fd(), file, flags, Mode::empty()).ok()?;
+        let file = rustix::fs::openat(self.fd().ok()?, file, flags, Mode::empty()).ok()?;
         std::io::read_to_string(std::fs::File::from(file)).ok()
     }
 
@@ -277,12 +286,13 @@ impl Cgroup {
             .map(|program| load_device_program(&program))
             .transpose()
             .with_context(what)?;
-        let attached = device_programs(&self.fd).with_context(what)?;
+        let fd = self.fd()?;
+        let attached = device_programs(fd).with_context(what)?;
         match (&program, attached.as_slice()) {
             (None, []) => Ok(()),
-            (None, [old]) => detach_device_program(&self.fd, old).with_context(what),
-            (Some(new), []) => attach_device_program(&self.fd, new).with_context(what),
-            (Some(new), [old]) => replace_device_program(&self.fd, old, new).with_context(what),
+            (None, [old]) => detach_device_program(fd, old).with_context(what),
+            (Some(new), []) => attach_device_program(fd, new).with_context(what),
+            (Some(new), [old]) => replace_device_program(fd, old, new).with_context(what),
             (_, [_, _, ..]) => bail!(
                 "{}: somebody attached a second device program, so which one is to go?",
                 what()

@@ -3,7 +3,7 @@
 //! Whatever is made is held by a value that unmakes it when dropped, until the container is
 //! complete: an error anywhere leaves no process, cgroup, mount or state behind.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -107,7 +107,6 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let prepare = || rootfs::prepare(&bundle, &namespaces, shown, standing);
     let prepared = standing.clones_mounts().then(prepare).transpose()?;
     let (ours, theirs) = Channel::pair()?;
-    let listener = dir.listen()?;
     let new = namespaces.new;
     let birth = Birth {
         bundle: &bundle,
@@ -119,10 +118,11 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         plan,
         console,
         parent: theirs,
-        listener,
+        listener: dir.listen()?,
         preserved_fds: request.preserve_fds,
     };
     let (child, prepared) = launch(cgroup.as_ref(), &joins, birth)?;
+    let taken = cgroup.as_mut().map_or(Ok(()), |it| it.take_in(child.pid));
     let raising = Raising {
         bundle: &bundle,
         id: &request.id,
@@ -134,7 +134,9 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         standing,
     };
     let mut hooked = false;
-    let record = match see_through(&raising, prepared.as_ref(), dir, request, &mut hooked) {
+    let raised =
+        taken.and_then(|()| see_through(&raising, prepared.as_ref(), dir, request, &mut hooked));
+    let record = match raised {
         Ok(record) => record,
         Err(error) => {
             // It may have ended by itself.
@@ -172,7 +174,10 @@ fn make_cgroup(
 ) -> Result<Option<Cgroup>> {
     let note = |path: &Path| dir.note_cgroup(path);
     let (linux, id) = (&bundle.linux, &request.id);
-    let cgroup = request.cgroups.create(linux, id, standing, note)?;
+    let annotations = bundle.annotations.as_ref();
+    let cgroup = request
+        .cgroups
+        .create(linux, id, annotations, standing, note)?;
     // Who asks for no cgroup, as podman does for --cgroups=disabled, asks for no rules either,
     // whatever defaults he gives along.
     let disabled = request.cgroups == cgroup::Manager::Disabled;
@@ -243,7 +248,7 @@ fn launch(
     }
     let args = CloneArgs {
         namespaces: birth.namespaces.clone_flags(),
-        cgroup: cgroup.map(AsFd::as_fd),
+        cgroup: cgroup.and_then(Cgroup::cradle),
         sibling: false,
     };
     let child = launch::launch(args, joins, || {
@@ -305,6 +310,7 @@ fn record(
         cgroup_identity: cgroup.and_then(|cgroup| cgroup::identity(cgroup.path())),
         start_time,
         cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
+        scope: cgroup.and_then(Cgroup::scope).cloned(),
         later_hooks: hooks::are_later(&bundle.hooks),
         no_new_keyring: request.no_new_keyring,
     })

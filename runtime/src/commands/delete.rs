@@ -83,8 +83,8 @@ fn remove(dir: Dir, id: &str, force: bool) -> Result<()> {
     if let Some(path) = cgroup_of(&record) {
         // Without a pid namespace of its own, its first process may have left others.
         cgroup::kill(path)?;
-        cgroup::remove(path)?;
     }
+    leave_cgroup(&record)?;
     // What cannot be read any more must not keep the container for ever.
     let hooks = match dir.hooks(&record) {
         Ok(hooks) => hooks,
@@ -94,6 +94,20 @@ fn remove(dir: Dir, id: &str, force: bool) -> Result<()> {
     dir.remove()?;
     hooks::run_poststop(&hooks, &Subject::of_record(&record));
     Ok(())
+}
+
+/// Has systemd take its cgroup away, and takes away what is left then. Where another container
+/// has one at the same place, that is left alone.
+fn leave_cgroup(record: &Record) -> Result<()> {
+    let own = cgroup_of(record);
+    if let Some(scope) = &record.scope {
+        match (own, &record.cgroup) {
+            (Some(_), _) => cgroup::stop(scope)?,
+            (None, Some(path)) if cgroup::identity(path).is_some() => {}
+            (None, _) => cgroup::forget(scope)?,
+        }
+    }
+    own.map_or(Ok(()), cgroup::remove)
 }
 
 /// The cgroup that was made for the container, if it is still there. With a path that its

@@ -122,8 +122,8 @@ fn linux() -> Value {
         "cgroup": {
             "v1": false,
             "v2": true,
-            "systemd": false,
-            "systemdUser": false,
+            "systemd": true,
+            "systemdUser": true,
             "rdma": resources(json!({ "rdma": { "mlx5_1": { "hcaHandles": 1 } } })),
         },
         "seccomp": {

@@ -92,7 +92,8 @@ pub(crate) fn update(root: &Path, args: &Args) -> Result<()> {
         Status::Created | Status::Running | Status::Paused => {}
         Status::Creating | Status::Stopped => bail!("container not running: {id} has stopped"),
     }
-    cgroup::update(own_cgroup(&record)?, &resources, Standing::here()?)
+    let (path, scope) = (own_cgroup(&record)?, record.scope.as_ref());
+    cgroup::update(path, scope, &resources, Standing::here()?)
         .with_context(|| format!("update container {id}"))
 }
 

@@ -1,0 +1,207 @@
+//! Somebody at the other end of the socket, who is no systemd.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
+
+use super::*;
+
+const CALL: Call = Call {
+    destination: "a.b",
+    path: "/a/b",
+    interface: "a.b.C",
+    member: "D",
+};
+
+const WELCOME: &[u8] = b"DATA\r\nOK 0123\r\n";
+
+/// Runs the other end, which is closed when that is done.
+fn with<T: Send + 'static>(
+    theirs: impl FnOnce(&mut UnixStream) -> T + Send + 'static,
+) -> (UnixStream, JoinHandle<T>) {
+    let (ours, mut other) = UnixStream::pair().unwrap();
+    (ours, std::thread::spawn(move || theirs(&mut other)))
+}
+
+fn expect(other: &mut UnixStream, bytes: &[u8]) {
+    let mut read = vec![0; bytes.len()];
+    other.read_exact(&mut read).unwrap();
+    assert_eq!(read, bytes);
+}
+
+/// One header field: its code, the signature of its value, and that.
+fn field(bytes: &mut Vec<u8>, code: u8, kind: u8, value: &[u8]) {
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes.extend_from_slice(&[code, 1, kind, 0]);
+    bytes.extend_from_slice(value);
+}
+
+fn text(value: &str) -> Vec<u8> {
+    let length = u32::try_from(value.len()).unwrap().to_le_bytes();
+    [&length[..], value.as_bytes(), &[0]].concat()
+}
+
+/// A message as the D-Bus specification lays it out, written by hand.
+fn message(kind: u8, fields: &[(u8, u8, Vec<u8>)], body: &[u8]) -> Vec<u8> {
+    let mut all = vec![b'l', kind, 0, 1];
+    all.extend_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
+    all.extend_from_slice(&[9, 0, 0, 0, 0, 0, 0, 0]);
+    for (code, signature, value) in fields {
+        field(&mut all, *code, *signature, value);
+    }
+    let length = u32::try_from(all.len() - FIXED).unwrap();
+    all[12..FIXED].copy_from_slice(&length.to_le_bytes());
+    all.resize(all.len().next_multiple_of(8), 0);
+    [all, body.to_vec()].concat()
+}
+
+fn answer(to: u32, body: &[u8]) -> Vec<u8> {
+    let path = (8, b'g', b"\x01o\0".to_vec());
+    message(2, &[(5, b'u', to.to_le_bytes().to_vec()), path], body)
+}
+
+fn removed(job: &str, result: &str) -> Vec<u8> {
+    let mut body = vec![7, 0, 0, 0];
+    for part in [job, "x.scope", result] {
+        body.resize(body.len().next_multiple_of(4), 0);
+        body.extend(text(part));
+    }
+    let fields = [
+        (3, b's', text("JobRemoved")),
+        (8, b'g', b"\x04uoss\0".to_vec()),
+    ];
+    message(4, &fields, &body)
+}
+
+fn over(socket: UnixStream) -> Result<Bus> {
+    Bus::over(socket, false, Duration::from_secs(20))
+}
+
+#[test]
+fn a_call_is_as_the_specification_has_it() {
+    let (socket, other) = with(|other| {
+        expect(other, b"\0AUTH EXTERNAL\r\nDATA\r\n");
+        other.write_all(WELCOME).unwrap();
+        expect(other, b"BEGIN\r\n");
+        let mut body = text("one");
+        body.extend(text("two"));
+        let mut fields = Vec::new();
+        for (code, kind, value) in [
+            (1, b'o', "/a/b"),
+            (2, b's', "a.b.C"),
+            (3, b's', "D"),
+            (6, b's', "a.b"),
+        ] {
+            fields.push((code, kind, text(value)));
+        }
+        fields.push((8, b'g', b"\x02ss\0".to_vec()));
+        let mut call = message(1, &fields, &body);
+        call[8] = 1;
+        expect(other, &call);
+        other.write_all(&answer(1, &text("/job/5"))).unwrap();
+    });
+    let mut bus = over(socket).unwrap();
+    let two = Arguments::default().text("one").text("two");
+    let body = bus.call(CALL, &two).unwrap();
+    assert_eq!(body.object().unwrap(), "/job/5");
+    other.join().unwrap();
+}
+
+#[test]
+fn a_job_may_end_before_its_answer_is_there() {
+    let (socket, other) = with(|other| {
+        other.write_all(WELCOME).unwrap();
+        other.write_all(&removed("/job/4", "failed")).unwrap();
+        other.write_all(&removed("/job/5", "done")).unwrap();
+        other.write_all(&answer(1, &text("/job/5"))).unwrap();
+        other.write_all(&removed("/job/6", "canceled")).unwrap();
+        other.read_to_end(&mut Vec::new()).unwrap();
+    });
+    let mut bus = over(socket).unwrap();
+    let job = bus
+        .call(CALL, &Arguments::default())
+        .unwrap()
+        .object()
+        .unwrap();
+    assert_eq!(bus.end_of(&job).unwrap(), "done");
+    assert_eq!(bus.end_of("/job/6").unwrap(), "canceled");
+    drop(bus);
+    other.join().unwrap();
+}
+
+#[test]
+fn a_refusal_is_told() {
+    let (socket, other) = with(|other| {
+        other.write_all(WELCOME).unwrap();
+        let name = (4, b's', text("a.Denied"));
+        let serial = |to: u8| (5, b'u', vec![to, 0, 0, 0]);
+        let fields = [name.clone(), serial(1), (8, b'g', b"\x01s\0".to_vec())];
+        other.write_all(&message(3, &fields, &text("no"))).unwrap();
+        other
+            .write_all(&message(3, &[name, serial(2)], &[]))
+            .unwrap();
+        other.read_to_end(&mut Vec::new()).unwrap();
+    });
+    let mut bus = over(socket).unwrap();
+    for said in ["no (a.Denied)", "a.Denied"] {
+        let error = bus.call(CALL, &Arguments::default()).unwrap_err();
+        assert_eq!(error.to_string(), said);
+        let refused = error.downcast_ref::<Refused>().unwrap();
+        assert_eq!(refused.name, "a.Denied");
+    }
+    drop(bus);
+    other.join().unwrap();
+}
+
+#[test]
+fn strangers_are_not_listened_to() {
+    for (said, expected) in [
+        (&b"REJECTED EXTERNAL\r\n"[..], "does not let this user in"),
+        (b"DATA\r\nHELLO\r\n", "does not let this user in"),
+        (b"DATA\r\n", "ended the greeting"),
+        (&[b'x'; 600], "ended the greeting"),
+        (b"OK\r\nnonsense that is long enough", "no D-Bus message"),
+        (
+            b"OK\r\nl\x02\0\x01\xff\xff\xff\x7f\0\0\0\0\0\0\0\0",
+            "no D-Bus message",
+        ),
+        (b"OK\r\nl\x02\0\x01", "closed the connection"),
+    ] {
+        let (socket, other) = with(move |other| {
+            other.write_all(said).unwrap();
+            let _ = other.shutdown(std::net::Shutdown::Write);
+            let _ = other.read_to_end(&mut Vec::new());
+        });
+        let called = over(socket).and_then(|mut bus| bus.call(CALL, &Arguments::default()));
+        let error = format!("{:#}", called.unwrap_err());
+        assert!(error.contains(expected), "{said:?}: {error}");
+        other.join().unwrap();
+    }
+}
+
+/// Neither one who says nothing nor one who never stops is waited for for ever.
+#[test]
+fn silence_ends() {
+    let within = Duration::from_millis(200);
+    let (socket, other) = UnixStream::pair().unwrap();
+    let error = format!("{:#}", Bus::over(socket, true, within).unwrap_err());
+    assert!(error.contains("no answer within 0 s"), "{error}");
+    drop(other);
+    let (socket, other) = with(|other| {
+        other.write_all(WELCOME).unwrap();
+        while other.write_all(&removed("/job/1", "done")).is_ok() {}
+    });
+    let mut bus = Bus::over(socket, false, within).unwrap();
+    let error = format!("{:#}", bus.call(CALL, &Arguments::default()).unwrap_err());
+    assert!(error.contains("D: no answer within 0 s"), "{error}");
+    drop(bus);
+    other.join().unwrap();
+    // With a queue that is full and never gets shorter, too.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bus");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = Address::Path(path);
+    let _first = reach(&address, within).unwrap();
+    assert!(reach(&address, within).is_err());
+}
