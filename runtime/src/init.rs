@@ -154,13 +154,14 @@ fn become_root(birth: &mut Birth<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the parent had no right to.
+/// What the parent had no right to, or what was not there before us.
 fn open_sources(birth: &mut Birth<'_>) -> Result<()> {
-    if birth.prepared.is_none() {
-        let (bundle, cgroup) = (birth.bundle, birth.cgroup.as_deref());
-        let prepared = prepare(bundle, &birth.namespaces, cgroup, birth.standing)?;
-        birth.prepared = Some(prepared);
+    if let Some(prepared) = &mut birth.prepared {
+        return prepared.open_late();
     }
+    let (bundle, cgroup) = (birth.bundle, birth.cgroup.as_deref());
+    let prepared = prepare(bundle, &birth.namespaces, cgroup, birth.standing)?;
+    birth.prepared = Some(prepared);
     Ok(())
 }
 

@@ -12,7 +12,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Linux;
 use orlop_sys::mount::{
     Attributes, PRIVATE, SHARED, SLAVE, UNBINDABLE, attach, clone_tree, set_attributes,
@@ -141,6 +141,7 @@ fn put(root: &OwnedFd, mount: &PreparedMount, aside: Option<&Aside>) -> Result<O
     let kind = match &mount.source {
         Source::Tree { kind, .. } => *kind,
         Source::Dev { .. } | Source::FileSystem { .. } => Kind::Directory,
+        Source::Cgroup(path) => bail!("{} was not opened", path.display()),
         Source::Remount => {
             let target = locate(root, &mount.destination);
             let target = target.map_err(|errno| explain(errno, &mount.destination))?;
@@ -190,7 +191,7 @@ fn put(root: &OwnedFd, mount: &PreparedMount, aside: Option<&Aside>) -> Result<O
             Ok(Some(made))
         }
         // Done with above.
-        Source::Remount => Ok(None),
+        Source::Cgroup(_) | Source::Remount => Ok(None),
     }
 }
 
@@ -253,7 +254,7 @@ fn finish_mounts(mounts: &[PreparedMount], made: &[Option<OwnedFd>]) -> Result<(
     for (mount, made) in mounts.iter().zip(made) {
         let options = &mount.options;
         let late = match mount.source {
-            Source::Tree { .. } | Source::Remount => 0,
+            Source::Tree { .. } | Source::Cgroup(_) | Source::Remount => 0,
             Source::Dev { .. } | Source::FileSystem { .. } => {
                 (options.set | options.set_below) & read_only
             }
@@ -263,7 +264,7 @@ fn finish_mounts(mounts: &[PreparedMount], made: &[Option<OwnedFd>]) -> Result<(
             Source::Tree { tree, .. } | Source::Dev { tree, .. } => {
                 Some(made.as_ref().unwrap_or(tree))
             }
-            Source::FileSystem { .. } | Source::Remount => made.as_ref(),
+            Source::FileSystem { .. } | Source::Cgroup(_) | Source::Remount => made.as_ref(),
         };
         let itself = itself.with_context(context)?;
         let propagations = options.propagation.iter().copied();

@@ -40,6 +40,8 @@ pub(crate) enum Source {
     },
     /// A file system that the child makes, so that it belongs to its namespaces.
     FileSystem { name: String, source: PathBuf },
+    /// The container's cgroup, for the child to open: it is made once there is a child.
+    Cgroup(PathBuf),
     /// What is mounted there already, to be changed.
     Remount,
 }
@@ -73,10 +75,22 @@ impl Prepared {
                     fds.push(tree.as_fd());
                     fds.extend(bound.iter().map(|device| device.tree.as_fd()));
                 }
-                Source::FileSystem { .. } | Source::Remount => {}
+                Source::FileSystem { .. } | Source::Cgroup(_) | Source::Remount => {}
             }
         }
         fds
+    }
+
+    /// By the child, before it is anywhere else: what was not there before it.
+    pub(crate) fn open_late(&mut self) -> Result<()> {
+        for mount in &mut self.mounts {
+            if let Source::Cgroup(path) = &mount.source {
+                let tree = cgroup_tree(path, &mount.options);
+                mount.source =
+                    tree.with_context(|| format!("mount on {}", mount.destination.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives the trees that wait for it the container's own id mapping. The child has the
@@ -212,12 +226,10 @@ fn prepare_mount(
             }
         } else {
             let path = cgroup.context("the container has no cgroup of its own to show")?;
-            let tree = host_tree(path, true, None)?;
-            set(&tree, &options)?;
-            Source::Tree {
-                tree,
-                kind: Kind::Directory,
-                idmap_later: None,
+            if path.exists() {
+                cgroup_tree(path, &options)?
+            } else {
+                Source::Cgroup(path.to_owned())
             }
         }
     } else if kind.is_empty() {
@@ -232,6 +244,16 @@ fn prepare_mount(
         destination,
         source,
         options,
+    })
+}
+
+fn cgroup_tree(path: &Path, options: &Options) -> Result<Source> {
+    let tree = host_tree(path, true, None)?;
+    set(&tree, options)?;
+    Ok(Source::Tree {
+        tree,
+        kind: Kind::Directory,
+        idmap_later: None,
     })
 }
 
