@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+const OWN: &str = "/proc/self/cgroup";
+const PROCS: &str = "cgroup.procs";
+
 /// Where the container's cgroup may be made; `None` where no cgroup is ours.
 pub(super) fn place(mount: &Path, asked: Option<&Path>, id: &str) -> Result<Option<PathBuf>> {
-    const OWN: &str = "/proc/self/cgroup";
     let text = std::fs::read_to_string(OWN).context(OWN)?;
     let Some(own) = own(&text) else {
         return Ok(None);
@@ -47,14 +49,33 @@ fn candidates(own: &Path, asked: Option<&Path>, id: &str) -> Vec<PathBuf> {
     }
 }
 
+/// Whether a process of ours can be born in that cgroup: not if the nearest that it has in common
+/// with our own is somebody else's.
+pub(crate) fn may_enter(path: &Path) -> Result<bool> {
+    let text = std::fs::read_to_string(OWN).context(OWN)?;
+    let (Some(mount), Some(own)) = (super::mount_point(), own(&text)) else {
+        return Ok(false);
+    };
+    Ok(is_writable(&common(path, &mount.join(own)).join(PROCS)))
+}
+
+fn is_writable(path: &Path) -> bool {
+    accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+}
+
+/// The nearest that is above both; the root if nothing else.
+fn common<'p>(path: &'p Path, own: &Path) -> &'p Path {
+    let mut above = path.ancestors();
+    above.find(|dir| own.starts_with(dir)).unwrap_or(path)
+}
+
 fn is_ours(mount: &Path, path: &Path, own: &Path) -> bool {
     let may = |path: &Path, access| accessat(CWD, path, access, AtFlags::EACCESS).is_ok();
     let existing = path.ancestors().skip(1).find(|dir| dir.exists());
     let makes = existing
         .filter(|dir| dir.starts_with(mount))
         .is_some_and(|dir| may(dir, Access::WRITE_OK | Access::EXEC_OK));
-    let common = path.ancestors().find(|dir| own.starts_with(dir));
-    makes && common.is_some_and(|dir| may(&dir.join("cgroup.procs"), Access::WRITE_OK))
+    makes && is_writable(&common(path, own).join(PROCS))
 }
 
 #[cfg(test)]

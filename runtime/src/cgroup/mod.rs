@@ -30,13 +30,14 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::standing::Standing;
+pub(crate) use delegated::may_enter;
 pub(crate) use freeze::{freeze, is_frozen, thaw};
 pub(crate) use kill::{ends_within, identity, kill, signal};
 use limits::Write;
 pub(crate) use manager::Manager;
 pub(crate) use processes::processes;
 pub(crate) use stats::stats;
-pub(crate) use systemd::{Scope, forget, stop};
+pub(crate) use systemd::{Scope, attach, forget, stop};
 pub(crate) use update::update;
 use watched::flat;
 pub(crate) use watched::{Watched, timespec};

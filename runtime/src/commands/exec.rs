@@ -229,23 +229,23 @@ fn make(
     if !request.ignore_paused {
         cgroup.as_ref().map_or(Ok(()), cgroup::check_thawed)?;
     }
+    let moved = by_systemd(record, request)?;
     let namespaces = namespaces::kinds(&bundle.linux);
-    let process = plan.process.clone();
-    let agent = plan.agent().cloned();
-    let (ours, theirs) = Channel::pair()?;
+    let (process, agent) = (plan.process.clone(), plan.agent().cloned());
+    let (ours, parent) = Channel::pair()?;
     let entry = Entry {
         root: root_of(record.pid, &bundle.linux, &target)?,
         target: Some(target),
         namespaces,
         plan,
         console,
-        parent: theirs,
+        parent,
         preserved_fds: request.preserve_fds,
         detach: request.detach,
     };
     let args = CloneArgs {
         namespaces: 0,
-        cgroup: cgroup.as_ref().map(AsFd::as_fd),
+        cgroup: cgroup.as_ref().map(AsFd::as_fd).filter(|_| moved.is_none()),
         sibling: false,
     };
     let affinity = Affinity::of(&process)?;
@@ -256,6 +256,7 @@ fn make(
     let child = launch_entry(args, entry).context("make a process in it")?;
     drop(lent);
     let started = (|| {
+        moved.map_or(Ok(()), |scope| cgroup::attach(scope, child.pid))?;
         oom::set(standing, child.pid, score)?;
         let pid = process::pid(child.pid)?;
         apply_rlimits(pid, process.rlimits().as_deref().unwrap_or_default())?;
@@ -286,6 +287,17 @@ fn make(
         return Err(error);
     }
     Ok(child)
+}
+
+/// The scope that systemd has to move our child to, as nobody can be born there who comes from
+/// where we are: a user's login, for one.
+fn by_systemd<'r>(record: &'r Record, request: &Request) -> Result<Option<&'r cgroup::Scope>> {
+    match (&record.scope, &record.cgroup) {
+        (Some(scope), Some(path)) if request.cgroup.is_none() && !cgroup::may_enter(path)? => {
+            Ok(Some(scope))
+        }
+        (Some(_) | None, _) => Ok(None),
+    }
 }
 
 /// Makes the process, so that it is seen in the container only once it is there altogether.

@@ -278,6 +278,22 @@ pub(crate) fn stop(scope: &Scope) -> Result<()> {
         .with_context(|| format!("stop {unit}"))
 }
 
+/// Moves one more process into the scope, which only systemd can where that process comes from
+/// somebody else's part of the tree.
+pub(crate) fn attach(scope: &Scope, pid: i32) -> Result<()> {
+    let unit = scope.unit.as_str();
+    let what = || format!("move process {pid} to {unit}");
+    let pids = [u32::try_from(pid).with_context(what)?];
+    connect(scope.user)?
+        .call(
+            manager("AttachProcessesToUnit"),
+            &texts(unit, "").numbers(&pids),
+        )
+        .map(drop)
+        .map_err(explain)
+        .with_context(what)
+}
+
 /// Forgets the scope of a container whose cgroup is gone.
 pub(crate) fn forget(scope: &Scope) -> Result<()> {
     reset(&mut connect(scope.user)?, &scope.unit).with_context(|| format!("reset {}", scope.unit))

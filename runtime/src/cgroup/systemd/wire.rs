@@ -139,6 +139,13 @@ impl Arguments {
         self
     }
 
+    pub(super) fn numbers(mut self, numbers: &[u32]) -> Arguments {
+        self.signature.push_str("au");
+        let put = |to: &mut Writer| numbers.iter().for_each(|number| to.u32(*number));
+        self.bytes.array(4, put);
+        self
+    }
+
     pub(super) fn properties(mut self, properties: &[Property]) -> Arguments {
         self.signature.push_str("a(sv)");
         self.bytes.array(8, |to| {

@@ -54,6 +54,10 @@ fn arguments() {
     assert_eq!(all.signature, "sba(sv)a(sa(sv))");
     let expected = b"\x01\0\0\0u\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     assert_eq!(all.bytes.0, expected);
+    let numbers = Arguments::default().text("").numbers(&[5, 6]);
+    assert_eq!(numbers.signature, "sau");
+    let expected = b"\0\0\0\0\0\0\0\0\x08\0\0\0\x05\0\0\0\x06\0\0\0";
+    assert_eq!(numbers.bytes.0, expected);
 }
 
 /// The other byte order.
