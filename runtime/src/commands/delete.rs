@@ -84,7 +84,7 @@ fn remove(dir: Dir, id: &str, force: bool) -> Result<()> {
         // Without a pid namespace of its own, its first process may have left others.
         cgroup::kill(path)?;
     }
-    leave_cgroup(&record)?;
+    leave_cgroup(&record, force)?;
     // What cannot be read any more must not keep the container for ever.
     let hooks = match dir.hooks(&record) {
         Ok(hooks) => hooks,
@@ -97,15 +97,18 @@ fn remove(dir: Dir, id: &str, force: bool) -> Result<()> {
 }
 
 /// Has systemd take its cgroup away, and takes away what is left then. Where another container
-/// has one at the same place, that is left alone.
-fn leave_cgroup(record: &Record) -> Result<()> {
+/// has one at the same place, that is left alone. By force also without systemd: a scope in
+/// which nothing is left ends by itself.
+fn leave_cgroup(record: &Record, force: bool) -> Result<()> {
     let own = cgroup_of(record);
-    if let Some(scope) = &record.scope {
-        match (own, &record.cgroup) {
-            (Some(_), _) => cgroup::stop(scope)?,
-            (None, Some(path)) if cgroup::identity(path).is_some() => {}
-            (None, _) => cgroup::forget(scope)?,
-        }
+    let left = match (&record.scope, own, &record.cgroup) {
+        (Some(scope), Some(_), _) => cgroup::stop(scope),
+        (Some(_), None, Some(path)) if cgroup::identity(path).is_some() => Ok(()),
+        (Some(scope), None, _) => cgroup::forget(scope),
+        (None, _, _) => Ok(()),
+    };
+    if !force {
+        left?;
     }
     own.map_or(Ok(()), cgroup::remove)
 }
