@@ -13,6 +13,8 @@ use crate::debian_guest;
 const CLIENTS: &[(&str, &str)] = &[
     ("podman", include_str!("podman.steps")),
     ("podman-life", include_str!("podman-life.steps")),
+    ("systemd", include_str!("systemd.steps")),
+    ("rootless", include_str!("rootless.steps")),
     ("buildah", include_str!("buildah.steps")),
     ("containerd", include_str!("containerd.steps")),
 ];
