@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use rustix::net::SocketAddrUnix;
@@ -25,17 +25,9 @@ impl Address {
     }
 }
 
-/// An address and what is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) address: Address,
-    /// A bus, or systemd alone.
-    pub(super) is_bus: bool,
-}
-
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.address {
+        match self {
             Address::Path(path) => write!(f, "{}", path.display()),
             Address::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
         }
@@ -43,48 +35,31 @@ impl std::fmt::Display for Place {
 }
 
 /// `user`: a user's own systemd.
-pub(super) fn place(user: bool) -> Result<Place> {
-    choose(user, |name| std::env::var_os(name), |path| path.exists())
+pub(super) fn address(user: bool) -> Result<Address> {
+    choose(user, |name| std::env::var_os(name))
 }
 
-fn choose(
-    user: bool,
-    variable: impl Fn(&str) -> Option<OsString>,
-    exists: impl Fn(&Path) -> bool,
-) -> Result<Place> {
+fn choose(user: bool, variable: impl Fn(&str) -> Option<OsString>) -> Result<Address> {
     let name = if user {
         "DBUS_SESSION_BUS_ADDRESS"
     } else {
         "DBUS_SYSTEM_BUS_ADDRESS"
     };
-    let at = |path: PathBuf, is_bus| Place {
-        address: Address::Path(path),
-        is_bus,
-    };
     if let Some(addresses) = variable(name).filter(|text| !text.is_empty()) {
-        let address = parse(addresses.as_bytes())
-            .with_context(|| format!("{name}={addresses:?}: no address of a Unix socket"))?;
-        return Ok(Place {
-            address,
-            is_bus: true,
-        });
+        return parse(addresses.as_bytes())
+            .with_context(|| format!("{name}={addresses:?}: no address of a Unix socket"));
     }
     if !user {
-        return Ok(at(SYSTEM.into(), true));
+        return Ok(Address::Path(SYSTEM.into()));
     }
     let own = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let Some(own) = own.filter(|path| path.is_absolute()) else {
-        bail!(
+    match own.filter(|path| path.is_absolute()) {
+        Some(own) => Ok(Address::Path(own.join("bus"))),
+        None => bail!(
             "whose systemd is it? Set XDG_RUNTIME_DIR, as a login does (`loginctl enable-linger` \
              has a user's systemd run without one), or take the cgroupfs manager"
-        )
-    };
-    let (bus, alone) = (own.join("bus"), own.join("systemd/private"));
-    Ok(if !exists(&bus) && exists(&alone) {
-        at(alone, false)
-    } else {
-        at(bus, true)
-    })
+        ),
+    }
 }
 
 /// The first Unix socket of a list like `unix:path=/run/bus,guid=1;tcp:port=2`.
@@ -121,68 +96,33 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn chosen(user: bool, variables: &[(&str, &str)], there: &[&str]) -> Result<String> {
+    fn chosen(user: bool, variables: &[(&str, &str)]) -> Result<String> {
         let variable = |name: &str| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| OsString::from(value))
         };
-        let exists = |path: &Path| there.iter().any(|known| Path::new(known) == path);
-        let place = choose(user, variable, exists)?;
-        Ok(format!("{place} {}", place.is_bus))
+        Ok(choose(user, variable)?.to_string())
     }
 
     #[test]
     fn places() {
         let session = "DBUS_SESSION_BUS_ADDRESS";
         let runtime = ("XDG_RUNTIME_DIR", "/run/user/7");
-        let (bus, alone) = ("/run/user/7/bus", "/run/user/7/systemd/private");
-        for (user, variables, there, expected) in [
-            (
-                false,
-                &[runtime][..],
-                &[bus][..],
-                "/run/dbus/system_bus_socket true",
-            ),
-            (
-                false,
-                &[("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/x")],
-                &[],
-                "/x true",
-            ),
-            (true, &[runtime], &[bus, alone], "/run/user/7/bus true"),
-            (
-                true,
-                &[runtime],
-                &[alone],
-                "/run/user/7/systemd/private false",
-            ),
-            // To say that it is not there.
-            (true, &[runtime], &[], "/run/user/7/bus true"),
-            (
-                true,
-                &[runtime, (session, "unix:path=/x")],
-                &[bus],
-                "/x true",
-            ),
-            (
-                true,
-                &[runtime, (session, "")],
-                &[bus],
-                "/run/user/7/bus true",
-            ),
+        for (user, variables, expected) in [
+            (false, &[runtime][..], SYSTEM),
+            (false, &[("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/x")], "/x"),
+            (true, &[runtime], "/run/user/7/bus"),
+            (true, &[runtime, (session, "unix:abstract=x")], "@x"),
+            (true, &[runtime, (session, "")], "/run/user/7/bus"),
         ] {
-            assert_eq!(
-                chosen(user, variables, there).unwrap(),
-                expected,
-                "{variables:?}"
-            );
+            assert_eq!(chosen(user, variables).unwrap(), expected, "{variables:?}");
         }
         for variables in [
             &[("XDG_RUNTIME_DIR", "run")][..],
             &[],
             &[(session, "tcp:host=x")],
         ] {
-            assert!(chosen(true, variables, &[]).is_err(), "{variables:?}");
+            assert!(chosen(true, variables).is_err(), "{variables:?}");
         }
     }
 

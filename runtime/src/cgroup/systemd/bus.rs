@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
-use super::address::{Address, Place};
+use super::address::Address;
 use super::wire::{self, Arguments, Body, Call, FIXED, Incoming};
 
 /// How long systemd may take for all that it is asked on one connection.
@@ -60,28 +60,32 @@ pub(super) struct Bus {
 }
 
 impl Bus {
-    pub(super) fn open(place: &Place) -> Result<Bus> {
-        let what = || format!("reach systemd on {place}");
-        let socket = reach(&place.address, WITHIN).with_context(what)?;
-        Bus::over(socket, place.is_bus, WITHIN).with_context(what)
+    pub(super) fn open(address: &Address) -> Result<Bus> {
+        let what = || format!("reach systemd on {address}");
+        let socket = reach(address, WITHIN).with_context(what)?;
+        Bus::over(socket, WITHIN)
+            .and_then(Bus::named)
+            .with_context(what)
     }
 
-    /// `bus`: whether others are there beside systemd.
-    fn over(socket: UnixStream, bus: bool, within: Duration) -> Result<Bus> {
-        let mut bus_of = Bus {
+    fn over(socket: UnixStream, within: Duration) -> Result<Bus> {
+        let mut bus = Bus {
             stream: BufReader::new(socket),
             deadline: Instant::now() + within,
             within,
             last: 0,
             ended: Vec::new(),
         };
-        bus_of.greet()?;
-        if bus {
-            let member = |member| Call { member, ..BUS };
-            bus_of.call(member("Hello"), &Arguments::default())?;
-            bus_of.call(member("AddMatch"), &Arguments::default().text(JOBS))?;
-        }
-        Ok(bus_of)
+        bus.greet()?;
+        Ok(bus)
+    }
+
+    /// Gets a name on the bus, and has it pass on what is said of jobs.
+    fn named(mut self) -> Result<Bus> {
+        let member = |member| Call { member, ..BUS };
+        self.call(member("Hello"), &Arguments::default())?;
+        self.call(member("AddMatch"), &Arguments::default().text(JOBS))?;
+        Ok(self)
     }
 
     /// Says who we are, by leaving that to the kernel: our own number for ourselves is another

@@ -127,7 +127,7 @@ fn connect(user: bool) -> Result<Bus> {
     } else {
         "--systemd-cgroup: ask systemd"
     };
-    Bus::open(&address::place(user)?).context(hint)
+    Bus::open(&address::address(user)?).context(hint)
 }
 
 /// What every scope has.

@@ -74,7 +74,7 @@ fn removed(job: &str, result: &str) -> Vec<u8> {
 }
 
 fn over(socket: UnixStream) -> Result<Bus> {
-    Bus::over(socket, false, Duration::from_secs(20))
+    Bus::over(socket, Duration::from_secs(20))
 }
 
 #[test]
@@ -184,14 +184,14 @@ fn strangers_are_not_listened_to() {
 fn silence_ends() {
     let within = Duration::from_millis(200);
     let (socket, other) = UnixStream::pair().unwrap();
-    let error = format!("{:#}", Bus::over(socket, true, within).unwrap_err());
+    let error = format!("{:#}", Bus::over(socket, within).unwrap_err());
     assert!(error.contains("no answer within 0 s"), "{error}");
     drop(other);
     let (socket, other) = with(|other| {
         other.write_all(WELCOME).unwrap();
         while other.write_all(&removed("/job/1", "done")).is_ok() {}
     });
-    let mut bus = Bus::over(socket, false, within).unwrap();
+    let mut bus = Bus::over(socket, within).unwrap();
     let error = format!("{:#}", bus.call(CALL, &Arguments::default()).unwrap_err());
     assert!(error.contains("D: no answer within 0 s"), "{error}");
     drop(bus);
