@@ -64,22 +64,27 @@ pub(super) fn make(
     Ok(tree)
 }
 
-/// Some file systems look at their options only now, and do not say which is wrong.
+/// Some file systems (and with older kernels most) look at their options only now, and do not say
+/// which is wrong.
 fn describe(name: &str, options: &Options) -> String {
-    let mut text = format!("create a {name} file system");
-    for (index, (key, value)) in options.data.iter().enumerate() {
-        text.push_str(if index == 0 {
-            " with the options "
-        } else {
-            ","
-        });
-        text.push_str(key);
-        if let Some(value) = value {
-            text.push('=');
-            text.push_str(value);
+    let words: Vec<_> = options.data.iter().map(spelled).collect();
+    let with = if words.is_empty() {
+        ""
+    } else {
+        " with the options "
+    };
+    format!("create a {name} file system{with}{}", words.join(","))
+}
+
+/// An option as it is written, and what may be wrong with it.
+fn spelled((key, value): &(String, Option<String>)) -> String {
+    match value {
+        Some(value) if matches!(key.as_str(), "uid" | "gid") => {
+            format!("{key}={value} (is that id mapped?)")
         }
+        Some(value) => format!("{key}={value}"),
+        None => key.clone(),
     }
-    text
 }
 
 /// What whoever is not the machine's root needs for a file system that he may mount at all.
@@ -115,18 +120,12 @@ fn take_owner(fs: &OwnedFd, options: &Options, covered: &Covered<'_>) -> Result<
 }
 
 pub(super) fn set_data(fs: &OwnedFd, name: &str, options: &Options) -> Result<()> {
-    for (key, value) in &options.data {
-        let set = match value {
-            Some(value) => fsconfig_set_string(fs, key.as_str(), value.as_str()),
-            None => fsconfig_set_flag(fs, key.as_str()),
+    for option in &options.data {
+        let set = match option {
+            (key, Some(value)) => fsconfig_set_string(fs, key.as_str(), value.as_str()),
+            (key, None) => fsconfig_set_flag(fs, key.as_str()),
         };
-        set.with_context(|| match value {
-            Some(value) if matches!(key.as_str(), "uid" | "gid") => {
-                format!("{name} does not take the option {key}={value} (is that id mapped?)")
-            }
-            Some(value) => format!("{name} does not take the option {key}={value}"),
-            None => format!("{name} does not take the option {key}"),
-        })?;
+        set.with_context(|| format!("{name} does not take the option {}", spelled(option)))?;
     }
     Ok(())
 }
