@@ -17,21 +17,15 @@ fn volume(bench: &Bench) -> std::path::PathBuf {
     path
 }
 
-/// Runs the container in a mount namespace of its own, after `before` and with `$RUN` being the
-/// command that runs it.
+/// Runs the container in a mount namespace of its own, after `before` and with `"$@"` being the
+/// command that runs it. Mounts there are shared, and with nobody outside, even where systemd
+/// shares the machine's own.
 fn run_among(bench: &Bench, before: &str) -> (i32, String) {
     let run = bench.command(&["run", &bench.id("run")]);
     let mut shell = Command::new("unshare");
-    shell.args([
-        "-m",
-        "--propagation",
-        "shared",
-        "sh",
-        "-e",
-        "-c",
-        before,
-        "sh",
-    ]);
+    let script = format!("mount --make-rshared /; {before}");
+    shell.args(["-m", "--propagation", "private", "sh", "-e", "-c"]);
+    shell.args([&script, "sh"]);
     shell.arg(run.get_program()).args(run.get_args());
     shell
         .current_dir(run.get_current_dir().unwrap())
@@ -156,7 +150,7 @@ fn id_mappings_of_one_mount_and_of_all() {
     };
     let source = volume(&bench);
     let before = format!(
-        "mount -t tmpfs none {0}; mkdir {0}/below; mount -t tmpfs none {0}/below; \"$@\"",
+        "mount --bind {0} {0}; mount --bind {0}/below {0}/below; \"$@\"",
         source.display()
     );
     bench.args(&["stat", "-c", "%u", "/data", "/data/below"]);

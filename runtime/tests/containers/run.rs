@@ -31,7 +31,7 @@ fn an_early_signal_is_passed_on() {
     let copy = json!({"path": "/bin/cp", "args": copy});
     poststart.as_array_mut().unwrap().insert(0, copy);
     let script = format!(
-        "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); cp /proc/$pid/status {}",
+        "read -r state; pid=${{state##*pid\\\":}}; cp /proc/${{pid%%[!0-9]*}}/status {}",
         created.display()
     );
     bench.config["hooks"] = json!({"createRuntime": hook(&script), "poststart": poststart});
