@@ -26,8 +26,11 @@ fn shell(script: &str) -> Value {
 /// bench's, or where that cannot be reached the container's.
 fn hook_everything(bench: &mut Bench) {
     let log = bench.path("log");
-    let outside = format!("(echo NAME; hostname; cat; echo) >> {}", log.display());
-    let inside = "(echo NAME; hostname; cat; echo) >> tmp/log";
+    let outside = format!(
+        "(echo NAME; cat /proc/sys/kernel/hostname -; echo) >> {}",
+        log.display()
+    );
+    let inside = "(echo NAME; cat /proc/sys/kernel/hostname -; echo) >> tmp/log";
     let mut hooks = json!({});
     for kind in ALL {
         let script = match kind {
