@@ -235,20 +235,25 @@ fn enable_controllers(mount: &Path, path: &Path, writes: &[Write]) -> Result<()>
             .collect();
         missing.reverse();
         for ancestor in missing {
-            std::fs::write(
-                ancestor.join("cgroup.subtree_control"),
-                format!("+{controller}"),
-            )
-            .with_context(|| {
-                format!(
-                    "{}: enable \"{controller}\" in {}",
-                    write.limit,
-                    describe(ancestor)
-                )
-            })?;
+            pass_on(ancestor, controller).with_context(|| write.limit.to_string())?;
         }
     }
     Ok(())
+}
+
+/// Has a cgroup pass a controller on to those below it.
+fn pass_on(cgroup: &Path, controller: &str) -> Result<()> {
+    let file = cgroup.join("cgroup.subtree_control");
+    std::fs::write(file, format!("+{controller}")).map_err(|error| {
+        let mut what = format!("enable \"{controller}\" in {}", describe(cgroup));
+        if error.kind() == std::io::ErrorKind::PermissionDenied {
+            what.push_str(&format!(
+                ", which is not ours: whoever gave us a cgroup has to (systemd does with \
+                 Delegate={controller} in user@.service)"
+            ));
+        }
+        anyhow::Error::from(error).context(what)
+    })
 }
 
 impl Cgroup {

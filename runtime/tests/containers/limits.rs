@@ -1,11 +1,11 @@
 //! Limits that hold, on a machine with every cgroup v2 controller. Elsewhere these tests say
-//! that they have nothing to test.
+//! that they have nothing to test, unless ORLOP_TESTS_CONTROLLERS demands them.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, bench, started, text};
+use crate::support::{Bench, bench, started, text, uncontrolled};
 
 /// A bench whose containers see their cgroup.
 fn controlled(name: &str) -> Option<Bench> {
@@ -16,7 +16,9 @@ fn controlled(name: &str) -> Option<Bench> {
         .filter(|name| !controllers.split_ascii_whitespace().any(|has| has == *name))
         .collect();
     if !missing.is_empty() {
-        eprintln!("nothing to test: this machine has no cgroup v2 controllers {missing:?}");
+        uncontrolled(&format!(
+            "this machine has no cgroup v2 controllers {missing:?}"
+        ));
         return None;
     }
     let mut bench = bench(name)?;

@@ -1,6 +1,7 @@
 //! Containers of ordinary users: a user by himself, and root of a user namespace, as podman
 //! starts a runtime for one.
 
+mod delegated;
 mod home;
 mod means;
 

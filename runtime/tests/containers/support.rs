@@ -23,6 +23,16 @@ pub fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
 
+/// Says that this machine has nothing of what a test is about. The Debian guest of the end-to-end
+/// tests has it all, and its story demands that.
+pub fn uncontrolled(why: &str) {
+    assert!(
+        std::env::var_os("ORLOP_TESTS_CONTROLLERS").is_none(),
+        "{why}"
+    );
+    eprintln!("nothing to test: {why}");
+}
+
 /// `None`, with a line that says so, where containers cannot be made.
 pub fn bench(name: &str) -> Option<Bench> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"]

@@ -32,6 +32,7 @@ pub enum As {
 /// state. The program is root's, as it would be installed.
 pub struct Home {
     pub bench: Bench,
+    pub user: u32,
     who: As,
     /// Keeps the namespaces that commands are started in.
     holder: Option<Child>,
@@ -62,11 +63,21 @@ fn hold(who: As) -> Option<Child> {
 }
 
 pub fn home(name: &str, who: As) -> Option<Home> {
+    home_of(USER, name, who)
+}
+
+/// That of a user whom the machine has.
+pub fn home_of(user: u32, name: &str, who: As) -> Option<Home> {
     let bench = bench(name)?;
     let top = bench.path("");
     let held = matches!(who, As::NamespaceRoot | As::Unmounted);
     let holder = held.then(|| hold(who)).flatten();
-    let home = Home { bench, who, holder };
+    let home = Home {
+        bench,
+        user,
+        who,
+        holder,
+    };
     let copied = Command::new("cp")
         .arg(env!("CARGO_BIN_EXE_orlop-runtime"))
         .arg(home.program())
@@ -80,7 +91,7 @@ pub fn home(name: &str, who: As) -> Option<Home> {
     .unwrap();
     std::fs::write(top.join("subids"), format!("lender:{LENT}:65536\n")).unwrap();
     for name in ["bundle", "run"] {
-        let owner = format!("{USER}:{USER}");
+        let owner = format!("{user}:{user}");
         let status = Command::new("chown")
             .args(["-hR", &owner])
             .arg(top.join(name))
@@ -114,13 +125,14 @@ impl Home {
                     && mount --bind ../passwd /etc/passwd && exec setpriv \"$@\"";
                 let mut command = Command::new("unshare");
                 command.args(["-m", "sh", "-c", script, "sh", "--clear-groups"]);
-                command.args([format!("--reuid={USER}"), format!("--regid={USER}")]);
+                let user = self.user;
+                command.args([format!("--reuid={user}"), format!("--regid={user}")]);
                 command.arg(program);
                 command
             }
             (_, None) => {
                 let mut command = Command::new(program);
-                command.uid(USER).gid(USER);
+                command.uid(self.user).gid(self.user);
                 command
             }
             (who, Some(holder)) => {
@@ -132,7 +144,7 @@ impl Home {
                 }
                 command.args(["sh", "-c", "cd \"$0\" && exec \"$@\""]);
                 command.arg(&here).arg(program);
-                command.uid(USER).gid(USER);
+                command.uid(self.user).gid(self.user);
                 command
             }
         };

@@ -1,12 +1,11 @@
-//! What a user has no power over: devices, scores, his own program's file, cgroups.
+//! What a user has no power over: devices, scores, his own program's file.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::home::{As, Home, USER, home};
-use crate::support::{skipped, text};
+use super::home::{As, USER, home};
+use crate::support::text;
 
 /// Everybody's devices are the host's own, each what its name says.
 #[test]
@@ -112,123 +111,6 @@ fn a_users_own_program_runs_from_a_sealed_copy() {
     let seals = rustix::fs::fcntl_get_seals(std::fs::File::open(exe(&id)).unwrap()).unwrap();
     assert!(seals.contains(rustix::fs::SealFlags::WRITE | rustix::fs::SealFlags::SEAL));
     home.quiet(&["delete", "--force", &id]);
-    home.assert_nothing_left();
-}
-
-/// A cgroup that was given to a user; taken away when dropped.
-struct Delegated(PathBuf);
-
-impl Delegated {
-    fn new(at: PathBuf) -> Delegated {
-        let delegated = Delegated(at);
-        let own = delegated.0.join("own");
-        std::fs::create_dir_all(&own).unwrap();
-        let (top, user) = (&delegated.0, Some(rustix::fs::Uid::from_raw(USER)));
-        for path in [
-            top.clone(),
-            top.join("cgroup.procs"),
-            top.join("cgroup.subtree_control"),
-            own.clone(),
-            own.join("cgroup.procs"),
-        ] {
-            rustix::fs::chown(path, user, None).unwrap();
-        }
-        delegated
-    }
-
-    /// The user's command, started in it.
-    fn call(&self, home: &Home, args: &[&str]) -> (Option<i32>, String) {
-        let mut command = Command::new("sh");
-        let own = self.0.join("own/cgroup.procs");
-        let script = "echo $$ > \"$0\" && exec setpriv --clear-groups \"$@\"";
-        command.args(["-c", script]).arg(own);
-        command.args([format!("--reuid={USER}"), format!("--regid={USER}")]);
-        command.arg(home.program()).args(args);
-        command.env("XDG_RUNTIME_DIR", home.bench.path("run"));
-        command.current_dir(home.bench.path("bundle"));
-        let log = home.bench.path("said");
-        let file = std::fs::File::create(&log).unwrap();
-        let status = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .status();
-        (
-            status.unwrap().code(),
-            std::fs::read_to_string(log).unwrap(),
-        )
-    }
-}
-
-impl Drop for Delegated {
-    fn drop(&mut self) {
-        for dir in [self.0.join("own"), self.0.clone()] {
-            let _ = std::fs::remove_dir(dir);
-        }
-    }
-}
-
-#[test]
-fn a_cgroup_is_had_where_one_was_given() {
-    let Some(home) = home("delegated", As::User) else {
-        return;
-    };
-    let mut config = home.spec(&["sleep", "1000"]);
-    let id = home.bench.id("in");
-    let Some(at) = home.bench.cgroup(&home.bench.id("given")) else {
-        return skipped("this machine has no cgroup v2");
-    };
-    // Nothing was given: no cgroup, and no limit.
-    home.quiet(&["run", "--detach", &id]);
-    assert_eq!(home.state(&id)["cgroup"], Value::Null);
-    home.quiet(&["exec", &id, "true"]);
-    home.quiet(&["delete", "--force", &id]);
-    config["linux"]["resources"] = json!({ "pids": { "limit": 7 } });
-    let mut short = config.clone();
-    short["process"]["args"] = json!(["true"]);
-    let (status, said) = home.run(&short);
-    let told = said.contains("resources.pids.limit") && said.contains("none was given to us");
-    assert!(status == 1 && told, "{said}");
-
-    home.write(&config);
-    let given = Delegated::new(at);
-    let inside = |args: &[&str]| given.call(&home, args);
-    // From here it cannot be reached: nothing above both is his.
-    let outside = |args: &[&str]| text(&home.call(args));
-    let controllers = std::fs::read_to_string(given.0.join("cgroup.controllers")).unwrap();
-    let limits = controllers.contains("pids");
-    let (status, said) = inside(&["run", "--detach", &id]);
-    if limits {
-        assert_eq!(status, Some(0), "{said}");
-        let limit = std::fs::read_to_string(given.0.join(&id).join("pids.max")).unwrap();
-        assert_eq!(limit, "7\n");
-    } else {
-        assert!(
-            status == Some(1) && said.contains("\"pids\" is not available"),
-            "{said}"
-        );
-        assert!(!given.0.join(&id).exists(), "it is left");
-        config["linux"].as_object_mut().unwrap().remove("resources");
-        home.write(&config);
-        let (status, said) = inside(&["run", "--detach", &id]);
-        assert_eq!(status, Some(0), "{said}");
-    }
-    let cgroup = given.0.join(&id);
-    let procs = || std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
-    assert_eq!(procs().trim(), home.state(&id)["pid"].to_string());
-    assert_eq!(
-        inside(&["exec", "--detach", &id, "sleep", "993"]).0,
-        Some(0)
-    );
-    assert_eq!(procs().lines().count(), 2);
-    let (status, said) = outside(&["exec", &id, "true"]);
-    assert!(status == 1 && said.contains("is not ours"), "{said}");
-    home.quiet(&["pause", &id]);
-    assert_eq!(home.state(&id)["status"], "paused");
-    home.quiet(&["resume", &id]);
-    home.quiet(&["delete", "--force", &id]);
-    assert!(!cgroup.exists());
-    drop(given);
     home.assert_nothing_left();
 }
 
