@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::breakouts::without_user_namespace;
-use crate::support::{BASE, Bench, after, bench, text};
+use crate::support::{BASE, Bench, after, bench, rounds, text};
 
 /// For what a killed command's process may still need for its end.
 fn settle(bench: &Bench) {
@@ -239,7 +239,8 @@ fn of_a_create_without_room_for_its_state() {
     );
 }
 
-/// Whenever it is killed, `delete --force` finds all that there is.
+/// Whenever it is killed, `delete --force` finds all that there is: at a hundred moments, or
+/// fewer where ORLOP_TESTS_ROUNDS says so.
 #[test]
 fn of_a_create_that_is_killed() {
     let Some(mut bench) = bench("kill9") else {
@@ -255,15 +256,15 @@ fn of_a_create_that_is_killed() {
         bench.quiet(&["create", &id]);
         let whole = whole.elapsed() + Duration::from_millis(2);
         bench.quiet(&["delete", "--force", &id]);
-        const MOMENTS: u32 = 100;
-        for moment in 0..MOMENTS {
+        let moments = rounds(100);
+        for moment in 0..moments {
             let mut create = bench
                 .command(&["create", "--pid-file", "pid", &id])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            std::thread::sleep(whole * moment / MOMENTS);
+            std::thread::sleep(whole * moment / moments);
             create.kill().unwrap();
             create.wait().unwrap();
             let (status, said) = text(&bench.call(&["delete", "--force", &id]));

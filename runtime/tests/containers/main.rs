@@ -38,7 +38,7 @@ mod updates;
 use serde_json::json;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use support::{BASE, bench, text};
+use support::{BASE, bench, rounds, text};
 
 #[test]
 fn lifecycle() {
@@ -442,13 +442,14 @@ fn limits_without_a_controller_are_refused() {
     bench.assert_nothing_left();
 }
 
+/// Fewer where ORLOP_TESTS_ROUNDS says so: an emulated machine takes minutes for them.
 #[test]
 fn three_hundred_runs_in_a_row() {
     let Some(mut bench) = bench("soak") else {
         return;
     };
     bench.args(&["sh", "-c", "exit 5"]);
-    for index in 0..300 {
+    for index in 0..rounds(300) {
         let (status, said) = bench.run();
         assert_eq!(status, 5, "run {index}: {said}");
     }

@@ -33,6 +33,13 @@ pub fn uncontrolled(why: &str) {
     eprintln!("nothing to test: {why}");
 }
 
+/// How often something is done: `usual`, or less where ORLOP_TESTS_ROUNDS says so, as on an
+/// emulated machine.
+pub fn rounds(usual: u32) -> u32 {
+    std::env::var("ORLOP_TESTS_ROUNDS")
+        .map_or(usual, |most| most.parse::<u32>().unwrap().min(usual))
+}
+
 /// `None`, with a line that says so, where containers cannot be made.
 pub fn bench(name: &str) -> Option<Bench> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"]

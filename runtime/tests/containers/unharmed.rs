@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Bench, bench, skipped};
+use crate::support::{Bench, bench, rounds, skipped};
 
 fn running(bench: &mut Bench, id: &str) {
     bench.args(&["sleep", "1000"]);
@@ -122,7 +122,8 @@ fn by_an_exec_that_fails_at_any_step() {
     bench.assert_nothing_left();
 }
 
-/// Nothing of an exec stays when it is killed, at whatever moment.
+/// Nothing of an exec stays when it is killed, at whatever moment: one of a hundred, or of fewer
+/// where ORLOP_TESTS_ROUNDS says so.
 #[test]
 fn by_an_exec_that_is_killed() {
     let Some(mut bench) = bench("execkill") else {
@@ -134,15 +135,15 @@ fn by_an_exec_that_is_killed() {
     let whole = Instant::now();
     bench.quiet(&["exec", &id, "true"]);
     let whole = whole.elapsed();
-    const MOMENTS: u32 = 100;
-    for moment in 0..MOMENTS {
+    let moments = rounds(100);
+    for moment in 0..moments {
         let mut exec = bench
             .command(&["exec", &id, "sleep", "999"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(whole * moment / MOMENTS);
+        std::thread::sleep(whole * moment / moments);
         exec.kill().unwrap();
         exec.wait().unwrap();
         alone(container);

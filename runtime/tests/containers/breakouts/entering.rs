@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Bench, bench, text};
+use crate::support::{Bench, bench, rounds, text};
 
 use super::{capabilities, probe, without_user_namespace};
 
@@ -93,6 +93,7 @@ pub fn all_but_ptrace() -> Vec<&'static str> {
 
 /// CVE-2016-9962. The watcher is as privileged as the runtime, so nothing but its not being
 /// dumpable hides a process that enters; and it looks from the moment when that is there.
+/// ORLOP_TESTS_ROUNDS makes the times that it may look fewer.
 #[test]
 fn nobody_inside_looks_into_what_enters() {
     let Some(mut bench) = bench("watched") else {
@@ -110,7 +111,7 @@ fn nobody_inside_looks_into_what_enters() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let without = ["--bounding-set", "-sys_ptrace"];
-    for _ in 0..100 {
+    for _ in 0..rounds(100) {
         let command = bench.command(&["exec", &id, "true"]);
         let (status, said) = text(&with_privileges(&without, &command).output().unwrap());
         assert_eq!((status, &*said), (0, ""));
@@ -123,7 +124,7 @@ fn nobody_inside_looks_into_what_enters() {
     bench.config["linux"]["namespaces"] = kinds;
     bench.config.as_object_mut().unwrap().remove("hostname");
     bench.args(&["true"]);
-    for _ in 0..50 {
+    for _ in 0..rounds(50) {
         let command = bench.command(&["run", &other]);
         let (status, said) = text(&with_privileges(&without, &command).output().unwrap());
         assert_eq!((status, &*said), (0, ""));
