@@ -44,6 +44,46 @@ pub fn binaries_for_tests() -> Result<()> {
     release_build(&[PACKAGES, &["orlop-tests"]].concat())
 }
 
+/// Where the integration tests of the OCI runtime are, built.
+pub struct RuntimeTests {
+    /// The program of the tests.
+    pub tests: PathBuf,
+    /// The runtime, where the tests look for it.
+    pub runtime: PathBuf,
+}
+
+/// Builds the integration tests of the OCI runtime, to be run elsewhere.
+///
+/// # Errors
+///
+/// When cargo cannot be run or the build fails.
+pub fn runtime_tests() -> Result<RuntimeTests> {
+    let mut cargo = cargo();
+    cargo.args(["test", "--quiet", "--no-run", "--package", "orlop-runtime"]);
+    cargo.args(["--test", "containers", "--message-format", "json"]);
+    let built = cargo.stderr(Stdio::inherit()).output()?;
+    if !built.status.success() {
+        bail!("{} ended with {}", words(&cargo), built.status);
+    }
+    let told = String::from_utf8(built.stdout)?;
+    let find = |kind: &str| {
+        executable(&told, kind).with_context(|| format!("cargo told of no {kind} that it built"))
+    };
+    Ok(RuntimeTests {
+        tests: find("test")?,
+        runtime: find("bin")?,
+    })
+}
+
+/// The program of a kind of target in what cargo tells, one JSON document a line.
+fn executable(told: &str, kind: &str) -> Option<PathBuf> {
+    told.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let path = message["executable"].as_str()?;
+        (message["target"]["kind"][0] == kind).then(|| PathBuf::from(path))
+    })
+}
+
 fn release_build(packages: &[&str]) -> Result<()> {
     let mut cargo = cargo();
     cargo.args(["build", "--release", "--bins"]);

@@ -14,6 +14,7 @@ mod steps;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use orlop_qemu::build;
@@ -35,12 +36,22 @@ const TARGET: (&str, &str) = ("story.target", include_str!("debian_guest/story.t
 /// The bytes of a story's disk, most of which are a hole.
 const DISK_BYTES: u64 = 1 << 30;
 
-/// How many steps of the common kind a guest goes through in one [`PATIENCE`], at least.
-const STEPS_A_PATIENCE: usize = 4;
+/// How many steps of the common kind a guest goes through in the time that one may take, at least.
+const STEPS_A_LIMIT: usize = 4;
 
 /// Boots a guest of its own for `story`, which goes through the `steps` (files of them by their
 /// names) with `files` (source and name) beside them; `words.sh` of those comes before each step.
 pub(crate) fn go_through(
+    story: &str,
+    files: &[(&Path, &str)],
+    steps: &[(&str, &str)],
+) -> Result<()> {
+    go_through_within(PATIENCE, story, files, steps)
+}
+
+/// [`go_through`], with steps of which each may take up to `limit`.
+pub(crate) fn go_through_within(
+    limit: Duration,
     story: &str,
     files: &[(&Path, &str)],
     steps: &[(&str, &str)],
@@ -55,7 +66,7 @@ pub(crate) fn go_through(
         std::fs::remove_dir_all(&place)?;
     }
     std::fs::create_dir_all(&place)?;
-    let own = disk(&place, files, &all)?;
+    let own = disk(&place, files, &all, limit)?;
     let results = place.join("results");
     let mut config = Config::new(root.image, &place);
     config.firmware = Firmware::Kernel {
@@ -75,8 +86,8 @@ pub(crate) fn go_through(
         format!("file:{}", results.display()),
     ];
     let mut machine = Machine::start(config)?;
-    let times = 1 + u32::try_from(all.len() / STEPS_A_PATIENCE)?;
-    let ended = machine.wait_for_end(PATIENCE * times);
+    let times = u32::try_from(all.len().div_ceil(STEPS_A_LIMIT))?;
+    let ended = machine.wait_for_end(PATIENCE + limit * times);
     let said = std::fs::read(&results).with_context(|| results.display().to_string())?;
     let said = String::from_utf8_lossy(&said);
     // First: it says more than that the guest did not end.
@@ -86,14 +97,14 @@ pub(crate) fn go_through(
 }
 
 /// The story's disk: an ext4 file system with its files and steps.
-fn disk(place: &Path, files: &[(&Path, &str)], steps: &[Step]) -> Result<PathBuf> {
+fn disk(place: &Path, files: &[(&Path, &str)], steps: &[Step], limit: Duration) -> Result<PathBuf> {
     let folder = place.join("files");
     std::fs::create_dir_all(folder.join("steps"))?;
     for (source, name) in files {
         std::fs::copy(source, folder.join(name))
             .with_context(|| format!("cannot copy {}", source.display()))?;
     }
-    let limit = PATIENCE.as_secs();
+    let limit = limit.as_secs();
     let runner = format!("limit={limit}\n{}", include_str!("debian_guest/steps.sh"));
     for (name, text) in [("steps.sh", &*runner), INIT, SERVICE, TARGET] {
         std::fs::write(folder.join(name), text)?;

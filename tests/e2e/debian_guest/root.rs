@@ -24,9 +24,11 @@ const PACKAGES: &[&str] = &[
     "dbus-user-session",
     "libpam-systemd",
     "linux-image-cloud-amd64",
+    "mount",
     "podman",
     "systemd-sysv",
     "uidmap",
+    "util-linux",
 ];
 
 /// What it has not, of those.

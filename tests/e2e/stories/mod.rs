@@ -9,6 +9,7 @@ mod bus;
 mod clients;
 mod crash_only;
 mod demo;
+mod every_controller;
 mod faults;
 mod full_state;
 mod lifecycle;
@@ -50,6 +51,10 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     (
         "podman_buildah_and_containerd_run_containers_with_the_runtime",
         clients::run_containers,
+    ),
+    (
+        "the_runtimes_own_tests_pass_with_every_controller",
+        every_controller::own_tests,
     ),
     ("a_probe_guest_tells_what_runs_here", probe::guest_that_runs),
     (
