@@ -9,10 +9,18 @@ use bytes::Bytes;
 use orlop_bundle::{Entry, Head};
 
 use super::ClientError;
-use crate::types::CHUNKS_SIZE_MAX;
+use super::update::IN_FLIGHT;
 
 /// Bytes of a record before the chunk itself: its number and its length.
 const RECORD_HEAD_SIZE: usize = 8;
+/// The most bytes of a request's body, which a host keeps whole or not at all. It takes larger ones
+/// ([`CHUNKS_SIZE_MAX`](crate::types::CHUNKS_SIZE_MAX)), but what is under way is sent again after an
+/// interruption.
+const BODY_SIZE_MAX: usize = 384 << 10;
+/// What of the answered requests a host may lose with its power: it flushes so often.
+const UNFLUSHED_SIZE: usize = 256 << 10;
+// What is sent twice at most.
+const _: () = assert!(IN_FLIGHT * BODY_SIZE_MAX + UNFLUSHED_SIZE <= 1 << 20);
 
 /// A bundle whose head is understood and signed, and whose file is as long as that says.
 #[derive(Debug)]
@@ -98,7 +106,7 @@ impl Bundle {
             path: self.path.clone(),
             source,
         };
-        let mut body = Vec::with_capacity(CHUNKS_SIZE_MAX);
+        let mut body = Vec::with_capacity(BODY_SIZE_MAX);
         for number in numbers {
             let place = self.chunks.get(*number as usize);
             let none = || {
@@ -142,7 +150,7 @@ fn wrong_size(found: u64, expected: u64) -> Option<String> {
     ))
 }
 
-/// Divides chunks among requests of at most [`CHUNKS_SIZE_MAX`] bytes, in order.
+/// Divides chunks among requests of at most [`BODY_SIZE_MAX`] bytes, in order.
 ///
 /// Fails with the first number of which there is no chunk.
 fn pack(missing: &[u32], size: impl Fn(u32) -> Option<u32>) -> Result<Vec<Vec<u32>>, u32> {
@@ -153,7 +161,7 @@ fn pack(missing: &[u32], size: impl Fn(u32) -> Option<u32>) -> Result<Vec<Vec<u3
         match requests.last_mut() {
             Some(last) if record <= room => last.push(*number),
             Some(_) | None => {
-                room = CHUNKS_SIZE_MAX;
+                room = BODY_SIZE_MAX;
                 requests.push(vec![*number]);
             }
         }
@@ -168,7 +176,7 @@ mod tests {
     use orlop_bundle::Digest;
 
     const LARGEST: u32 = orlop_bundle::chunk::COMPRESSED_MAX;
-    const FULL: u32 = (CHUNKS_SIZE_MAX - RECORD_HEAD_SIZE) as u32;
+    const FULL: u32 = (BODY_SIZE_MAX - RECORD_HEAD_SIZE) as u32;
 
     #[test]
     fn requests_are_filled_in_order_and_not_overfilled() {
@@ -182,7 +190,7 @@ mod tests {
         check(&[FULL, 1], &[0, 1], &[&[0], &[1]]);
         check(&[FULL - 9, 1, 1], &[0, 1, 2], &[&[0, 1], &[2]]);
         check(&[FULL - 8, 1, 1], &[0, 1, 2], &[&[0], &[1, 2]]);
-        check(&[LARGEST; 5], &[0, 1, 2, 3, 4], &[&[0, 1, 2], &[3, 4]]);
+        check(&[LARGEST; 3], &[0, 1, 2], &[&[0], &[1], &[2]]);
         check(&[1, FULL, 1], &[0, 1, 2], &[&[0], &[1], &[2]]);
     }
 

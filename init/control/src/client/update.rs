@@ -17,8 +17,8 @@ use crate::types::{
     UpdateRequest, UpdateStatus,
 };
 
-/// How many requests with chunks are under way at a time.
-const IN_FLIGHT: usize = 2;
+/// How many requests with chunks are under way at a time. All of them may have to be sent again.
+pub(super) const IN_FLIGHT: usize = 2;
 /// How often the host is asked how far it is.
 const LOOK: Duration = Duration::from_millis(500);
 

@@ -7,3 +7,7 @@ mod bundle;
 mod command;
 mod host;
 mod send;
+
+/// What a client may have to send again, in bytes; a host that lost its power may have lost a quarter
+/// of 1 MiB beside.
+const UNDER_WAY: usize = 768 << 10;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use orlop_bundle::{Head, SecretKey};
 use orlop_control::client::{ClientError, UpdateProgress};
-use orlop_control::types::{ApiError, CHUNKS_SIZE_MAX, UpdatePhase, UpdateQuery, UpdateStatus};
+use orlop_control::types::{ApiError, UpdatePhase, UpdateQuery, UpdateStatus};
 
+use crate::UNDER_WAY;
 use crate::bundle::Bundle;
 use crate::host::{FakeHost, Fault};
 
@@ -59,12 +60,8 @@ fn what_was_interrupted_goes_on_with_what_is_missing() {
         assert_eq!(heads(&host), 1, "{fault:?}");
         let state = host.state();
         assert!(bundle.is_all(&state.arrived), "{fault:?}");
-        // What was under way when it broke.
         let twice = bundle.twice(&state.arrived);
-        assert!(
-            twice <= 2 * CHUNKS_SIZE_MAX,
-            "{fault:?}: {twice} bytes twice"
-        );
+        assert!(twice <= UNDER_WAY, "{fault:?}: {twice} bytes twice");
     }
 }
 
@@ -80,7 +77,7 @@ fn a_host_that_forgot_is_sent_the_head_again_and_only_what_it_lacks() {
     assert!(bundle.is_all(&state.arrived));
     // The host kept what came before; one more request was under way.
     let twice = bundle.twice(&state.arrived);
-    assert!(twice <= CHUNKS_SIZE_MAX, "{twice} bytes twice");
+    assert!(twice <= UNDER_WAY, "{twice} bytes twice");
 }
 
 #[test]
