@@ -144,6 +144,12 @@ pub struct UpdateStatus {
     /// Why it failed, or why it does not get on, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// In how many milliseconds the server is asked again, while the problem is the server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try_ms: Option<u64>,
+    /// In how many milliseconds the update is given up, if nothing of it comes until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gives_up_ms: Option<u64>,
     /// The host's channel, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<ChannelStatus>,

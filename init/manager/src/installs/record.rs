@@ -4,8 +4,8 @@
 //!   install can boot; the manager puts the outcome into it.
 //! - `failed.json`: the last install that failed, why, and what its units wrote last, until another
 //!   one passes.
-//! - `given-up.json`: every version that failed on this host, the last ones of them: the channel takes
-//!   none of these.
+//! - `given-up.json`: every version that failed on this host or was given up by hand, the last ones of
+//!   them: the channel takes none of these.
 //!
 //! All carry a format; another version of the manager reads them after a roll-back.
 
@@ -127,17 +127,26 @@ impl Records {
     /// The system's.
     pub(crate) fn put_failed(&self, failed: &FailedUpdate) -> io::Result<()> {
         // First what keeps the channel from trying it once more.
-        let mut versions = self.given_up();
-        if !versions.contains(&failed.version) {
-            versions.push(failed.version.clone());
-            let surplus = versions.len().saturating_sub(GIVEN_UP_MAX);
-            versions.drain(..surplus);
-            self.write(&self.given_up_path(), GivenUpFile { versions })?;
-        }
+        self.give_up(&failed.version)?;
         self.write(&self.failed_path(), failed)
     }
 
-    /// The versions that failed on this host, the last one last. None when that cannot be read: at
+    /// Has the channel take `version` no more, lastingly.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn give_up(&self, version: &str) -> io::Result<()> {
+        let mut versions = self.given_up();
+        if versions.iter().any(|known| known == version) {
+            return Ok(());
+        }
+        versions.push(version.to_owned());
+        let surplus = versions.len().saturating_sub(GIVEN_UP_MAX);
+        versions.drain(..surplus);
+        self.write(&self.given_up_path(), GivenUpFile { versions })
+    }
+
+    /// The versions that failed on this host or were given up, the last one last. None when that cannot be read: at
     /// worst one is tried once more.
     pub(crate) fn given_up(&self) -> Vec<String> {
         let file: Result<Option<GivenUpFile>, String> = read(&self.given_up_path());

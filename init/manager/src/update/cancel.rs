@@ -4,8 +4,9 @@
 use orlop_control::types::{ApiError, UpdatePhase, UpdateStatus};
 use orlop_slot::trial::{fallback, reject, waiting};
 
-use super::Updater;
 use super::error::UpdateError;
+use super::failure::Failure;
+use super::{Updater, aside};
 use crate::trial;
 
 impl Updater {
@@ -23,7 +24,8 @@ impl Updater {
             turn = Some(self.0.begins.lock().await);
             current = self.current().clone();
         }
-        let phase = self.0.progress.status().phase;
+        let phase = self.0.progress.current_phase();
+        let cancelled = UpdateError::Cancelled.to_string();
         match current {
             Some(_) if phase == UpdatePhase::Installing => {
                 return Err(
@@ -32,13 +34,21 @@ impl Updater {
                 );
             }
             Some(current) => {
+                self.keep_off(&current.target.head().manifest().version)
+                    .await;
                 current.stop.stop();
                 current.http.shutdown();
             }
             None if phase.is_under_way() => {
-                // It waits to be gone on with.
-                self.forget().await;
-                self.0.progress.failed(&UpdateError::Cancelled.to_string());
+                // It waits to be gone on with, which may be a boot alone.
+                if self.call_off().await?.is_none()
+                    && let Some(version) = self.status().version
+                {
+                    self.keep_off(&version).await;
+                }
+                let failure = self.failure(&cancelled);
+                self.forget(Some(&failure)).await;
+                self.0.progress.failed(&failure);
             }
             None if phase == UpdatePhase::Rebooting => {
                 return Err(ApiError::conflict("the host reboots into it")
@@ -46,8 +56,9 @@ impl Updater {
             }
             None => match self.call_off().await? {
                 Some(version) => {
-                    let reason = UpdateError::Cancelled.to_string();
-                    self.0.progress.called_off(&version, &reason);
+                    let failure = Failure::new(Some(&version), None, &cancelled);
+                    self.forget(Some(&failure)).await;
+                    self.0.progress.failed(&failure);
                 }
                 None => return Err(ApiError::conflict("no update is under way")),
             },
@@ -58,8 +69,6 @@ impl Updater {
 
     /// Gives up the version that the next boot is to start, and gives its name: the one that runs is
     /// started again. `None` when no other one waits.
-    ///
-    /// It counts as one that failed, so the channel does not bring it back.
     async fn call_off(&self) -> Result<Option<String>, ApiError> {
         let Ok((disks, running)) = self.0.disks.as_ref() else {
             return Ok(None);
@@ -79,12 +88,30 @@ impl Updater {
                 "version {version} waits for its first boot, and no other one is known to be good"
             )));
         }
+        self.keep_off(&waits.version).await;
         for rename in reject(waits.serial, running, &files) {
             let renamed = disks.esp.aside(move |esp| esp.rename(&rename)).await;
             renamed.map_err(|error| unwritten(&error))?;
         }
         trial::show(&self.0.handle, &self.0.host, &self.0.paths).await;
         Ok(Some(waits.version))
+    }
+
+    /// Whoever gives a version up does not want it back from the channel; who asks for it gets it. It
+    /// stays so when its entry gives way to another.
+    async fn keep_off(&self, version: &str) {
+        let Ok((disks, _)) = self.0.disks.as_ref() else {
+            return;
+        };
+        let (records, given_up) = (disks.records.clone(), version.to_owned());
+        let put = aside(move || records.give_up(&given_up)).await;
+        // It is given up in any case.
+        if let Ok(Err(error)) = put {
+            tracing::warn!(
+                "that version {version} was given up cannot be put on record, and the channel may bring \
+                 it back: {error}"
+            );
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use orlop_unit::{ApplyUpdates, Update};
 
 use super::fetch::{Offer, public};
 use super::pending::Origin;
-use super::{Updater, aside};
+use super::{Updater, aside, chance};
 
 /// The channel; every clone is the same one.
 #[derive(Debug, Clone)]
@@ -91,14 +91,6 @@ fn pause(check: Duration, first: bool, chance: f64) -> Duration {
     }
 }
 
-/// A number from 0 to 1.
-fn chance() -> f64 {
-    let mut bytes = [0; 4];
-    // Without chance all ask at once, which is no reason not to ask.
-    let _ = getrandom::fill(&mut bytes);
-    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
-}
-
 impl Updater {
     /// Looks into the channel, if there is one, for ever.
     pub(super) async fn follow_channel(&self) {
@@ -166,7 +158,8 @@ impl Updater {
         let trusted = self.judge(offer.head, false).map_err(about)?;
         if self.has_failed(&version).await.map_err(about)? {
             return Ok(Some(format!(
-                "version {version} failed on this host, and is not taken again by itself"
+                "version {version} failed on this host, or was given up by hand, and is not taken again \
+                 by itself"
             )));
         }
         let waiting = self.0.host.trial.versions().unwrap_or_default();

@@ -243,12 +243,12 @@ impl Job {
         with_sources(&self.disks, &self.running, |sources| {
             self.target.begin(survey, sources, &self.stop)
         })?;
-        let tell = |problem: Option<String>| self.progress.problem(problem);
+        let tell = |trouble| self.progress.trouble(trouble);
         match &self.origin {
             Origin::Web { source } => {
                 self.progress.phase(UpdatePhase::Fetching);
                 fetch(&self.http, source, &self.target, &self.stop, &tell)?;
-                self.progress.problem(None);
+                self.progress.trouble(None);
                 Ok(())
             }
             Origin::Upload => {

@@ -12,9 +12,12 @@
 mod api_error;
 mod cancel;
 mod channel;
+mod end;
 mod error;
+mod failure;
 mod fetch;
 mod job;
+mod joined;
 mod pending;
 mod places;
 mod progress;
@@ -29,11 +32,10 @@ mod upload;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use orlop_bundle::{Digest, Head, Running as Version, Trusted, refusal};
-use orlop_control::types::{
-    ApiError, InstalledVersion, ShutdownMode, UpdatePhase, UpdatePlan, UpdateQuery, UpdateStatus,
-};
+use orlop_control::types::{ApiError, InstalledVersion, UpdateQuery, UpdateStatus};
 use orlop_slot::trial::Running;
 use orlop_verity::Superblock;
 
@@ -72,6 +74,8 @@ struct Inner {
     /// Whoever begins something has this until it is under way.
     begins: tokio::sync::Mutex<()>,
     offers: tokio::sync::Semaphore,
+    /// Whoever changes what is on record of `current` has this, from reading to writing.
+    changes: Mutex<()>,
     current: Mutex<Option<Current>>,
 }
 
@@ -98,14 +102,20 @@ impl Updater {
         disks: Result<(Disks, Running), String>,
         patience: Patience,
     ) -> Updater {
+        let pending = PendingFiles::new(paths.update());
+        let progress = Progress::default();
+        if let Some(failure) = pending.failure() {
+            progress.failed(&failure);
+        }
         Updater(Arc::new(Inner {
             handle,
             host: host.clone(),
             disks,
-            pending: PendingFiles::new(paths.update()),
-            progress: Progress::default(),
+            pending,
+            progress,
             channel: Channel::new(&host.config.update),
             current: Mutex::default(),
+            changes: Mutex::default(),
             paths: paths.clone(),
             patience,
             begins: tokio::sync::Mutex::default(),
@@ -121,7 +131,7 @@ impl Updater {
 
     /// How the update is that is under way, or was the last.
     pub fn status(&self) -> UpdateStatus {
-        let mut status = self.0.progress.status();
+        let mut status = self.0.progress.status(Instant::now());
         if let Some(current) = &*self.current() {
             status.moved = current.target.moved();
         }
@@ -225,8 +235,8 @@ impl Updater {
         let current = self.current().clone();
         if let Some(current) = current {
             return match current.pending.head == digest && current.pending.origin.is_like(&origin) {
-                true => self.join(current.pending, query).await,
-                false => Err(api_error::another(&self.0.progress.status())),
+                true => self.join(query).await,
+                false => Err(api_error::another(&self.status())),
             };
         }
         if query.dry_run {
@@ -239,7 +249,7 @@ impl Updater {
         put.map_err(|error| api_error::record(&error))?;
         if let Err(error) = self.go(pending, target) {
             // What is refused is not begun by the next manager.
-            self.forget().await;
+            self.forget(None).await;
             return Err(error);
         }
         Ok(self.status())
@@ -249,24 +259,6 @@ impl Updater {
     async fn open(&self, head: Arc<Head>) -> Result<Target, ApiError> {
         let (disks, _) = self.ready()?.clone();
         Ok(aside(move || Target::open(head, &disks.root, &disks.verity)).await??)
-    }
-
-    /// Somebody else asks for what is under way: how they ask is what counts from now on.
-    async fn join(
-        &self,
-        mut pending: Pending,
-        query: UpdateQuery,
-    ) -> Result<UpdateStatus, ApiError> {
-        if !query.dry_run && pending.no_reboot != query.no_reboot {
-            pending.no_reboot = query.no_reboot;
-            if let Some(current) = &mut *self.current() {
-                current.pending = pending.clone();
-            }
-            let files = self.0.pending.clone();
-            let put = aside(move || files.again(&pending)).await?;
-            put.map_err(|error| api_error::record(&error))?;
-        }
-        Ok(self.status())
     }
 
     /// What an update would move; nothing is changed.
@@ -322,65 +314,6 @@ impl Updater {
         Ok(())
     }
 
-    /// It is known what is missing: on record, that shows whether an update that is begun again and
-    /// again gets on.
-    fn found(&self, plan: UpdatePlan) {
-        self.0.progress.plan(plan);
-        let pending = match &mut *self.current() {
-            Some(current) => current
-                .pending
-                .clone()
-                .found(plan.missing_size)
-                .inspect(|pending| {
-                    current.pending = pending.clone();
-                }),
-            None => None,
-        };
-        if let Some(pending) = pending
-            && let Err(error) = self.0.pending.again(&pending)
-        {
-            tracing::warn!("how far the update is cannot be put on record: {error}");
-        }
-    }
-
-    async fn ended(&self, ended: Result<Result<(), UpdateError>, ApiError>) {
-        let ended = match ended {
-            Ok(ended) => ended.map_err(|error| error.to_string()),
-            Err(error) => Err(error.message),
-        };
-        let mut no_reboot = true;
-        if let Some(current) = &*self.current() {
-            self.0.progress.moved(current.target.moved());
-            no_reboot = current.pending.no_reboot;
-        }
-        // First: what is given up must not be begun again. (What was installed would not be.)
-        self.forget().await;
-        if let Err(reason) = ended {
-            *self.current() = None;
-            return self.0.progress.failed(&reason);
-        }
-        trial::show(&self.0.handle, &self.0.host, &self.0.paths).await;
-        *self.current() = None;
-        if no_reboot {
-            return self.0.progress.phase(UpdatePhase::Installed);
-        }
-        // Never seen as installed alone: whoever follows it would take that for the end.
-        self.0.progress.phase(UpdatePhase::Rebooting);
-        if let Err(error) = self.0.handle.shutdown(ShutdownMode::Reboot).await {
-            // It goes down already.
-            tracing::warn!("a reboot is refused: {error}");
-        }
-    }
-
-    /// Takes the update from the record.
-    async fn forget(&self) {
-        let files = self.0.pending.clone();
-        let forgotten = aside(move || files.forget()).await;
-        if let Ok(Err(error)) = forgotten {
-            tracing::warn!("the update's record cannot be removed: {error}");
-        }
-    }
-
     /// Goes back to the other installed version, which is good: the one that runs is given up, and
     /// the host reboots.
     ///
@@ -390,7 +323,7 @@ impl Updater {
         let (disks, _) = self.ready()?.clone();
         let _turn = self.0.begins.lock().await;
         if self.current().is_some() {
-            return Err(api_error::another(&self.0.progress.status()));
+            return Err(api_error::another(&self.status()));
         }
         let whole = move |root: [u8; 32]| {
             let file = |path: &PathBuf| std::fs::File::open(path);
@@ -400,7 +333,10 @@ impl Updater {
             orlop_verity::check(&data, &tree, &superblock, &root, &mut go_on)
                 .map_err(std::io::Error::other)
         };
-        trial::roll_back(&self.0.handle, &self.0.host, &self.0.paths, whole).await
+        let back = trial::roll_back(&self.0.handle, &self.0.host, &self.0.paths, whole).await?;
+        // Whoever goes back wants nothing that was asked for before.
+        self.forget(None).await;
+        Ok(back)
     }
 }
 
@@ -445,6 +381,14 @@ fn running_root() -> std::io::Result<PathBuf> {
         .find_map(|line| line.strip_prefix("DEVNAME="));
     let name = name.ok_or_else(|| std::io::Error::other("it has no name"))?;
     Ok(PathBuf::from("/dev").join(name))
+}
+
+/// A number from 0 to 1.
+fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    // Without chance all ask at once, which is no reason not to ask.
+    let _ = getrandom::fill(&mut bytes);
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
 
 /// Does what may wait for disks and servers on a thread of its own.

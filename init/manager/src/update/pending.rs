@@ -7,11 +7,12 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use orlop_bundle::{Digest, Head};
 use serde::{Deserialize, Serialize};
 
+use super::failure::Failure;
 use super::fetch::Source;
 use crate::durable::{read_bounded, replace, sync_dir};
 
@@ -22,6 +23,9 @@ const FILE_MAX: usize = 9 << 20;
 /// How often an update is begun without getting on: one that takes the manager or the machine with
 /// it is not tried without end.
 pub(super) const BEGUN_MAX: u32 = 8;
+/// How often the host is rebooted into what is installed by a manager that finds it on record: a
+/// machine that starts something else is not rebooted without end.
+pub(super) const REBOOTS_MAX: u32 = 3;
 
 /// Where the chunks come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +62,9 @@ pub(super) struct Pending {
     pub(super) begun: u32,
     /// The least that was missing at a start, in bytes; none before that was known.
     least: Option<u64>,
+    /// How often a later manager rebooted the host into it.
+    #[serde(default)]
+    pub(super) reboots: u32,
     /// Of the bundle's head.
     pub(super) head: Digest,
 }
@@ -76,6 +83,7 @@ impl Pending {
             no_reboot,
             begun: 0,
             least: None,
+            reboots: 0,
             head,
         }
     }
@@ -92,6 +100,17 @@ impl Pending {
         })
     }
 
+    /// The same, asked for otherwise.
+    pub(super) fn asked(self, no_reboot: bool) -> Self {
+        Pending { no_reboot, ..self }
+    }
+
+    /// The same, for which the host was rebooted once more.
+    pub(super) fn rebooted(self) -> Self {
+        let reboots = self.reboots + 1;
+        Pending { reboots, ..self }
+    }
+
     /// The same, begun once more.
     pub(super) fn once_more(self) -> Self {
         let begun = self.begun + 1;
@@ -99,7 +118,7 @@ impl Pending {
     }
 }
 
-/// The files.
+/// The files: these, and `last-failure.json`.
 #[derive(Debug, Clone)]
 pub(super) struct PendingFiles(PathBuf);
 
@@ -117,14 +136,25 @@ impl PendingFiles {
         self.0.join("pending.head")
     }
 
-    /// Puts an update on record, lastingly.
+    fn last_failure(&self) -> PathBuf {
+        self.0.join("last-failure.json")
+    }
+
+    /// Puts an update on record, lastingly. What failed before is not told any longer.
     ///
     /// # Errors
     /// The system's; nothing is on record then that was not before.
     pub(super) fn put(&self, pending: &Pending, head: &Head) -> io::Result<()> {
         fs::create_dir_all(&self.0)?;
         replace(&self.head(), &head.encode(), true)?;
+        remove(&self.last_failure())?;
         self.again(pending)
+    }
+
+    /// Why the last update came to nothing, if it did. None while another is on record.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let goes_on = self.request().exists();
+        (!goes_on).then(|| Failure::read(&self.last_failure()))?
     }
 
     /// Puts it on record that an update was begun once more, or got on.
@@ -166,22 +196,31 @@ impl PendingFiles {
         Ok(Some((pending, head)))
     }
 
-    /// Takes the update from the record, lastingly.
+    /// Takes the update from the record, lastingly; why it came to nothing, if it did, is told from
+    /// then on.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn forget(&self) -> io::Result<()> {
-        let mut removed = false;
-        for path in [self.request(), self.head()] {
-            match fs::remove_file(&path) {
-                Ok(()) => removed = true,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+    pub(super) fn forget(&self, failure: Option<&Failure>) -> io::Result<()> {
+        // A full disk keeps the reason out, and not the update in.
+        let told = match failure {
+            Some(failure) => failure.put(&self.last_failure()).map(|()| true),
+            None => remove(&self.last_failure()),
+        };
+        let request = remove(&self.request())?;
+        let head = remove(&self.head())?;
+        if request || head || told.as_ref().is_ok_and(|changed| *changed) {
+            sync_dir(&self.0)?;
         }
-        match removed {
-            true => sync_dir(&self.0),
-            false => Ok(()),
-        }
+        told.map(drop)
+    }
+}
+
+/// Whether there was such a file.
+fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }

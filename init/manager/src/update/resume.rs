@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orlop_bundle::Head;
-use orlop_slot::trial::{Installed, Outcome, Record, Running};
+use orlop_control::types::UpdatePhase;
+use orlop_slot::trial::{Installed, Outcome, Record, Running, waiting};
 
-use super::pending::{BEGUN_MAX, Pending};
+use super::pending::{BEGUN_MAX, Pending, REBOOTS_MAX};
 use super::{Updater, aside, shown};
 
 /// The pause before it is looked again whether the trial is decided.
@@ -16,7 +17,9 @@ const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     GoOn,
-    /// It was installed; what came of it is the trial's.
+    /// It is installed, and was never started.
+    Waits,
+    /// It was installed and started; what came of it is the trial's.
     Installed,
     /// It was begun too often.
     TooOften,
@@ -48,8 +51,9 @@ impl Updater {
             Err(problem) => Err(problem),
         };
         if let Err(problem) = outcome {
-            self.0.progress.failed(&problem);
-            self.forget().await;
+            let failure = self.failure(&problem);
+            self.forget(Some(&failure)).await;
+            self.0.progress.failed(&failure);
         }
     }
 
@@ -70,7 +74,11 @@ impl Updater {
         match judge(&root, &running, record.as_ref(), &files, pending.begun) {
             Verdict::Installed => {
                 self.0.progress.none();
-                self.forget().await;
+                self.forget(None).await;
+                return Ok(());
+            }
+            Verdict::Waits => {
+                self.boot(pending).await;
                 return Ok(());
             }
             Verdict::TooOften => {
@@ -85,13 +93,44 @@ impl Updater {
         let trusted = self.judge(head, pending.allow_downgrade);
         let trusted = trusted.map_err(|error| error.message)?;
         let pending = pending.once_more();
-        let (files, asked) = (self.0.pending.clone(), pending.clone());
-        let again = aside(move || files.again(&asked)).await;
-        let again = again.map_err(|error| error.message)?;
-        again.map_err(|error| format!("the update cannot be put on record: {error}"))?;
+        self.again(&pending).await?;
         let target = self.open(Arc::new(trusted.into_head())).await;
         let gone = target.and_then(|target| self.go(pending, target));
         gone.map_err(|error| error.message)
+    }
+
+    async fn again(&self, pending: &Pending) -> Result<(), String> {
+        let (files, pending) = (self.0.pending.clone(), pending.clone());
+        let again = aside(move || files.again(&pending)).await;
+        let again = again.map_err(|error| error.message)?;
+        again.map_err(|error| format!("the update cannot be put on record: {error}"))
+    }
+
+    /// What was asked for is installed but for the boot, and the manager that was to reboot is gone.
+    async fn boot(&self, pending: Pending) {
+        let reboots = pending.reboots;
+        let left_to_you = match pending.no_reboot {
+            true => None,
+            false if reboots >= REBOOTS_MAX => Some(format!(
+                "the host was rebooted into it {reboots} times and came up with what runs; the next \
+                 reboot is left to you"
+            )),
+            false => {
+                // Counted first, or it might be without end.
+                if let Err(problem) = self.again(&pending.rebooted()).await {
+                    self.0.progress.phase(UpdatePhase::Installed);
+                    let remark = format!("{problem}; the reboot is left to you");
+                    // The next manager may be able to.
+                    return self.0.progress.remark(remark);
+                }
+                return self.reboot().await;
+            }
+        };
+        self.0.progress.phase(UpdatePhase::Installed);
+        if let Some(remark) = left_to_you {
+            self.0.progress.remark(remark);
+        }
+        self.forget(None).await;
     }
 }
 
@@ -109,7 +148,12 @@ fn judge(
         let serial = file.entry().map(|entry| entry.serial);
         file.root.as_deref() == Some(root) && serial == on_record.map(|record| record.serial)
     });
+    let waits = running
+        .serial(record)
+        .and_then(|serial| waiting(serial, files))
+        .is_some_and(|entry| on_record.is_some_and(|record| record.serial == entry.serial));
     let installed = match on_record.map(|record| record.outcome) {
+        Some(Outcome::Trying) if is_entry && waits => return Verdict::Waits,
         // Power went before it had its name, unless it has one.
         Some(Outcome::Trying) => is_entry,
         Some(Outcome::Blessed | Outcome::Failed) => true,
@@ -129,7 +173,7 @@ mod tests {
     #[test]
     fn what_was_installed_is_not_begun_again() {
         let running = |root: &str| Running {
-            entry: None,
+            entry: Some("orlop_1_1.efi".to_owned()),
             version: "1".to_owned(),
             root: root.to_owned(),
         };
@@ -154,13 +198,38 @@ mod tests {
         assert_eq!(judge(&old, None, &[], 0), Verdict::GoOn);
         assert_eq!(judge(&old, trying(), &[], 7), Verdict::GoOn);
         assert_eq!(judge(&old, trying(), &[], 8), Verdict::TooOften);
-        assert_eq!(judge(&old, trying(), &entry, 0), Verdict::Installed);
+        assert_eq!(judge(&old, trying(), &entry, 8), Verdict::Waits);
+        // It was tried, and did not come up, or is about to be tried again: it is not for us to reboot.
+        for tried in [
+            "orlop_2_2.0+0-3.efi",
+            "orlop_2_2.0+2-1.efi",
+            "orlop_2_2.0+0.efi",
+        ] {
+            assert_eq!(judge(&old, trying(), &files(tried), 0), Verdict::Installed);
+        }
+        // Not by a boot loader: a reboot would start the same.
+        let bare = Running {
+            entry: None,
+            ..running("old")
+        };
+        assert_eq!(judge(&bare, trying(), &entry, 0), Verdict::Installed);
         let torn = files("ORLOP_~1.EFI");
         assert_eq!(judge(&old, trying(), &torn, 0), Verdict::GoOn);
         // Tried and given up by the boot loader, or by itself.
-        let failed = Some(record(Outcome::Failed));
-        assert_eq!(judge(&old, failed, &[], 0), Verdict::Installed);
+        let failed = || Some(record(Outcome::Failed));
+        assert_eq!(judge(&old, failed(), &[], 0), Verdict::Installed);
+        assert_eq!(judge(&old, failed(), &entry, 0), Verdict::Installed);
         assert_eq!(judge(&running("new"), None, &[], 0), Verdict::Installed);
+        // The same root again, as another install.
+        let new = running("new");
+        assert_eq!(judge(&new, trying(), &entry, 0), Verdict::Waits);
+        // And the install itself, whatever came of its trial.
+        let tried = "orlop_2_2.0+2-1.efi";
+        let new = Running {
+            entry: Some(tried.to_owned()),
+            ..new
+        };
+        assert_eq!(judge(&new, trying(), &files(tried), 0), Verdict::Installed);
         // An entry of the same version from before, which this update replaces.
         assert_eq!(judge(&old, None, &entry, 0), Verdict::GoOn);
     }

@@ -40,7 +40,7 @@ impl Updater {
     }
 
     fn receiving(&self) -> Result<Current, ApiError> {
-        let phase = self.0.progress.status().phase;
+        let phase = self.0.progress.current_phase();
         match &*self.current() {
             Some(current) if phase == UpdatePhase::Receiving => Ok(current.clone()),
             _ => Err(ApiError::new(

@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result, ensure};
 use orlop_control::types::UpdatePhase;
 use orlop_web::{Manner, Server};
 
-use super::Form;
 use super::refusals::Host;
 use crate::fixture;
 use crate::releases::Release;
@@ -43,7 +42,6 @@ fn without_a_head(host: &Host, server: &Server, url: &str) -> Result<()> {
 /// give it up.
 fn without_chunks(host: &Host, server: &Server, url: &str) -> Result<()> {
     let cases = [
-        (Manner::Status(404), "answered 404, expected 200"),
         (Manner::Status(500), "answered 500, expected 200"),
         // The length is that of half the file.
         (Manner::Short, "chunk "),
@@ -58,6 +56,12 @@ fn without_chunks(host: &Host, server: &Server, url: &str) -> Result<()> {
         });
         does_not_get_on(host, url, expected).with_context(|| format!("chunks: {manner:?}"))?;
     }
+    // What it does not have is not asked for again.
+    server.choose(|number, _| match number {
+        0 => Manner::Well,
+        _ => Manner::Status(404),
+    });
+    gives_up(host, url, "answered 404, expected 200").context("chunks: none")?;
     // What is wrong three times is not asked for a fourth.
     server.choose(|number, _| match number {
         0 => Manner::Well,
@@ -97,17 +101,13 @@ fn with_chunks_of_another_version(
     gives_up(host, &format!("{url}/mixed.orlop"), "chunk ").context("mixed chunks")
 }
 
-/// It breaks off every connection, in the full form for longer than it is waited for.
+/// It breaks off every connection, for as long as it is waited for, which is hours.
 fn that_is_gone(host: &Host, server: &Server, url: &str) -> Result<()> {
     server.choose(|number, _| match number {
         0 => Manner::Well,
         _ => Manner::Drops,
     });
-    match Form::of_this_run() {
-        Form::Quick => does_not_get_on(host, url, ".zst: "),
-        Form::Full => gives_up(host, url, "nothing came for"),
-    }
-    .context("a server that is gone")
+    does_not_get_on(host, url, ".zst: ").context("a server that is gone")
 }
 
 /// It is under way, with `expected` for what stands in the way, until it is told to

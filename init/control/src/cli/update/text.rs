@@ -18,6 +18,9 @@ pub(super) fn status(update: &UpdateStatus, now: Timestamp) -> String {
         rows.push(("Moved", bytes(update.moved)));
     }
     rows.push(("Problem", update.problem.clone().unwrap_or_default()));
+    if let Some(next) = update.next_try_ms {
+        rows.push(("Next try", next_try(next, update.gives_up_ms)));
+    }
     match &update.channel {
         Some(channel) => rows.extend(channel_rows(channel, now)),
         None => rows.push(("Channel", "none".to_owned())),
@@ -25,15 +28,26 @@ pub(super) fn status(update: &UpdateStatus, now: Timestamp) -> String {
     list(&rows)
 }
 
+/// `in 4 minutes; given up in 11 hours, unless something comes`.
+fn next_try(next_ms: u64, gives_up_ms: Option<u64>) -> String {
+    let given_up = gives_up_ms.map_or_else(String::new, |ms| {
+        format!("; given up in {}, unless something comes", left(ms))
+    });
+    format!("in {}{given_up}", left(next_ms))
+}
+
+fn left(ms: u64) -> String {
+    duration(i64::try_from(ms / 1000).unwrap_or(i64::MAX))
+}
+
 fn channel_rows(channel: &ChannelStatus, now: Timestamp) -> [(&'static str, String); 4] {
     let checked = match channel.checked {
         Some(at) => format!("{} ago", since(at, now)),
         None => "not yet".to_owned(),
     };
-    let next = channel.next_ms.map_or_else(String::new, |ms| {
-        let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
-        format!(", next in {}", duration(seconds))
-    });
+    let next = channel
+        .next_ms
+        .map_or_else(String::new, |ms| format!(", next in {}", left(ms)));
     [
         ("Channel", channel.url.clone()),
         ("Apply", channel.apply.clone()),
@@ -180,6 +194,13 @@ Checked:  2 minutes ago, next in 1 hour
 Found:    2.0.0, which is newer
 "
         );
+        let mut waits = update(UpdatePhase::Fetching);
+        waits.problem = Some("http://h/x: refused".to_owned());
+        (waits.next_try_ms, waits.gives_up_ms) = (Some(240_000), Some(39_600_000));
+        let told = status(&waits, now());
+        let next = "Next try: in 4 minutes; given up in 11 hours, unless something comes\n";
+        assert!(told.contains("http://h/x: refused\n"), "{told}");
+        assert!(told.replace("  ", " ").contains(next), "{told}");
         let none = status(&UpdateStatus::default(), now());
         assert_eq!(none, "Update:   idle\nChannel:  none\n");
     }

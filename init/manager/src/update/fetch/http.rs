@@ -25,15 +25,21 @@ const REDIRECTS_MAX: u32 = 5;
 pub(in crate::update) struct Patience {
     /// For a connection, TLS included, for an answer to begin, and for the next bytes of one.
     pub(in crate::update) silence: Duration,
+    /// For anything of use to come of one answer. A person waits for a head.
+    pub(in crate::update) answer: Duration,
     /// For anything of use to come, however often it is asked, until it is given up.
     pub(in crate::update) give_up: Duration,
+    /// Before it is asked again: the first pause, and the longest.
+    pub(in crate::update) pauses: (Duration, Duration),
 }
 
 impl Default for Patience {
     fn default() -> Self {
         Patience {
             silence: Duration::from_secs(15),
-            give_up: Duration::from_secs(60),
+            answer: Duration::from_secs(60),
+            give_up: Duration::from_secs(12 * 3600),
+            pauses: (Duration::from_millis(500), Duration::from_secs(300)),
         }
     }
 }
@@ -130,8 +136,8 @@ impl Http {
         Ok(Answer {
             partial,
             body: response.into_body().into_reader(),
-            patience: self.patience.give_up,
-            until: Instant::now() + self.patience.give_up,
+            patience: self.patience.answer,
+            until: Instant::now() + self.patience.answer,
         })
     }
 }
@@ -251,7 +257,8 @@ mod tests {
         let resolv_conf = dir.path().join("resolv.conf");
         let patience = Patience {
             silence: Duration::from_secs(5),
-            give_up: Duration::from_secs(5),
+            answer: Duration::from_secs(5),
+            ..Patience::default()
         };
         let http = Http::new(resolv_conf.clone(), None, patience);
         let asked = move || {

@@ -3,9 +3,12 @@
 //! The server is not trusted. What it sends is bounded, each chunk is checked before it is taken,
 //! and a server that stalls, lies or goes away is asked again, until nothing has come for too long.
 
+mod backoff;
 mod http;
 mod source;
 mod workers;
+
+use std::time::{Duration, Instant};
 
 use orlop_bundle::{BundleError, ChunkError};
 use thiserror::Error;
@@ -17,6 +20,17 @@ pub(super) use workers::fetch;
 /// How many requests are under way at once. Of each at most [`workers::RUN_MAX`] bytes are asked
 /// for, so that an interruption has little to be fetched again.
 const WORKERS: usize = 6;
+
+/// What stands in the way at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// In a sentence.
+    pub(super) problem: String,
+    /// When the server is asked again.
+    pub(super) next: Instant,
+    /// When it is given up, if nothing comes until then.
+    pub(super) gives_up: Instant,
+}
 
 /// Why something could not be fetched.
 #[derive(Debug, Error)]
@@ -75,12 +89,35 @@ pub(super) enum FetchError {
     },
     /// Nothing has come for too long.
     #[error(
-        "nothing came for {seconds} s, last: {last}; the same command goes on where this ended"
+        "nothing came for {}, last: {last}; the same command goes on where this ended", spoken(.quiet)
     )]
     GaveUp {
         /// How long.
-        seconds: u64,
+        quiet: Duration,
         /// What went wrong last.
         last: Box<FetchError>,
     },
+}
+
+fn spoken(time: &Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..7200 => format!("{seconds} s"),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}
+
+impl FetchError {
+    /// Whether asking again is of no use: the server is there, and does not have it, or not for us.
+    fn is_final(&self) -> bool {
+        match self {
+            // Of the client's errors, the ones that are of the moment (RFC 9110, 15.5; 8470; 6585).
+            FetchError::Status { status, .. } => {
+                (400..500).contains(status) && ![408, 425, 429].contains(status)
+            }
+            FetchError::Url { .. } | FetchError::Head { .. } | FetchError::GaveUp { .. } => true,
+            FetchError::Unreachable { .. }
+            | FetchError::Range { .. }
+            | FetchError::Chunk { .. } => false,
+        }
+    }
 }

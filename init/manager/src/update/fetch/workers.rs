@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 use orlop_bundle::chunk::COMPRESSED_MAX;
 use orlop_bundle::{ChunkError, Entry, Head};
 
-use super::{FetchError, Http, Source, WORKERS, public};
+use super::backoff::Backoff;
+use super::{FetchError, Http, Source, Trouble, WORKERS, public};
+use crate::update::chance;
 use crate::update::error::UpdateError;
 use crate::update::stop::Stop;
 use crate::update::target::{PutError, Target};
 
 /// The most bytes of one request, unless one chunk has more.
 pub(super) const RUN_MAX: u64 = 128 << 10;
-/// The pauses after an error: the first, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
+/// How long a worker waits before it looks again whether there is something to do, or to stop.
+const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
 /// How often other bytes may come for a chunk.
 const WRONG_MAX: u32 = 3;
 /// A worker's stack, in bytes.
@@ -41,7 +43,7 @@ pub(in crate::update) fn fetch(
     source: &Source,
     target: &Target,
     stop: &Stop,
-    tell: &(dyn Fn(Option<String>) + Sync),
+    tell: &(dyn Fn(Option<Trouble>) + Sync),
 ) -> Result<(), UpdateError> {
     let runs = match source {
         Source::Published { .. } => runs(target.head(), &target.missing(), 0),
@@ -60,7 +62,7 @@ pub(in crate::update) fn fetch(
             under_way: 0,
             ended: None,
             wrong: HashMap::new(),
-            progress: Instant::now(),
+            backoff: Backoff::new(http.patience, Instant::now()),
         }),
     };
     thread::scope(|scope| {
@@ -118,7 +120,7 @@ struct Queue {
     ended: Option<UpdateError>,
     /// How often other bytes came for a chunk.
     wrong: HashMap<u32, u32>,
-    progress: Instant,
+    backoff: Backoff,
 }
 
 struct Work<'w> {
@@ -126,15 +128,15 @@ struct Work<'w> {
     source: &'w Source,
     target: &'w Target,
     stop: &'w Stop,
-    tell: &'w (dyn Fn(Option<String>) + Sync),
+    tell: &'w (dyn Fn(Option<Trouble>) + Sync),
     queue: Mutex<Queue>,
 }
 
 /// What to do next.
 enum Next {
     Fetch(Run),
-    /// Others may yet give a run back.
-    Wait,
+    /// Others may yet give a run back, or the server is left alone for a while.
+    Wait(Duration),
     Leave,
 }
 
@@ -150,84 +152,76 @@ impl Work<'_> {
         {
             queue.ended = Some(cancelled);
         }
-        match queue.ended {
-            Some(_) => Next::Leave,
-            None => match queue.runs.pop_front() {
-                Some(run) => {
-                    queue.under_way += 1;
-                    Next::Fetch(run)
-                }
-                None if queue.under_way == 0 => Next::Leave,
-                None => Next::Wait,
-            },
+        if queue.ended.is_some() || (queue.under_way == 0 && queue.runs.is_empty()) {
+            return Next::Leave;
+        }
+        if let Some(left) = queue.backoff.left(Instant::now()) {
+            return Next::Wait(left.min(LOOK.1));
+        }
+        match queue.runs.pop_front() {
+            Some(run) => {
+                queue.under_way += 1;
+                Next::Fetch(run)
+            }
+            None => Next::Wait(LOOK.0),
         }
     }
 
     fn run(&self) {
-        let mut pause = PAUSES.0;
         loop {
             let run = match self.next() {
                 Next::Fetch(run) => run,
-                Next::Wait => {
-                    thread::sleep(Duration::from_millis(50));
+                Next::Wait(pause) => {
+                    thread::sleep(pause);
                     continue;
                 }
                 Next::Leave => return,
             };
-            let mut done = 0;
-            let fetched = self.fetch(&run, &mut done);
-            if done > 0 {
-                pause = PAUSES.0;
+            let (mut done, asked) = (0, Instant::now());
+            match self.fetch(&run, &mut done) {
+                Ok(()) => self.queue().under_way -= 1,
+                Err(error) => self.failed(run, done, error, asked),
             }
-            let Err(error) = fetched else {
-                self.queue().under_way -= 1;
-                continue;
-            };
-            if self.failed(run, done, error) {
-                return;
-            }
-            self.rest(pause);
-            pause = (pause * 2).min(PAUSES.1);
         }
     }
 
-    fn rest(&self, pause: Duration) {
-        let until = Instant::now() + pause;
-        while Instant::now() < until && !self.stop.stopped() {
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Gives back what was not fetched of a run; whether it is over.
-    fn failed(&self, run: Run, done: usize, error: Setback) -> bool {
+    /// Gives back what was not fetched of a run that was asked for at `asked`, unless it is over.
+    fn failed(&self, run: Run, done: usize, error: Setback, asked: Instant) {
         let mut queue = self.queue();
         queue.under_way -= 1;
         let error = match error {
             Setback::Update(error) => {
                 queue.ended.get_or_insert(error);
-                return true;
+                return;
             }
             Setback::Fetch(error) => error,
         };
+        if error.is_final() {
+            queue.ended.get_or_insert(error.into());
+            return;
+        }
         if let FetchError::Chunk { number, .. } = &error {
             let wrong = queue.wrong.entry(*number).or_insert(0);
             *wrong += 1;
             if *wrong >= WRONG_MAX {
                 queue.ended.get_or_insert(error.into());
-                return true;
+                return;
             }
         }
-        let quiet = queue.progress.elapsed();
-        if quiet >= self.http.patience.give_up {
-            let (seconds, last) = (quiet.as_secs(), Box::new(error));
-            queue
-                .ended
-                .get_or_insert(FetchError::GaveUp { seconds, last }.into());
-            return true;
+        match queue.backoff.failed(asked, Instant::now(), chance()) {
+            Ok(times) => (self.tell)(Some(Trouble {
+                problem: error.to_string(),
+                next: times.next,
+                gives_up: times.gives_up,
+            })),
+            Err(quiet) => {
+                let last = Box::new(error);
+                queue
+                    .ended
+                    .get_or_insert(FetchError::GaveUp { quiet, last }.into());
+            }
         }
-        (self.tell)(Some(error.to_string()));
         queue.runs.push_front(self.rest_of(run, done));
-        false
     }
 
     /// What is left of a run once the first `done` of its chunks have come.
@@ -321,7 +315,7 @@ impl Work<'_> {
                 }),
             })?;
         if taken {
-            self.queue().progress = Instant::now();
+            self.queue().backoff.came(Instant::now());
             (self.tell)(None);
         }
         Ok(())

@@ -94,6 +94,7 @@ async fn a_new_manager_goes_on_by_itself() {
     let status = wait(&next, &ENDED).await;
     assert_eq!(status.problem, None);
     world.reboots.recv().await.unwrap();
+    world.forgotten().await;
     world.assert_installed(&new, &INSTALLED);
     let again = server.sent() - before.plan.unwrap().missing_size;
     assert!(
@@ -101,15 +102,17 @@ async fn a_new_manager_goes_on_by_itself() {
         "{again} bytes were fetched again"
     );
 
-    // It is on record still, as when power went right then: it is not begun again.
+    // It is on record still, as when power went right then: it is not begun again, and started.
     for (path, bytes) in &kept {
         std::fs::write(path, bytes).unwrap();
     }
     let third = world.updater();
     third.resume().await;
-    assert_eq!(third.status().phase, UpdatePhase::Idle);
+    assert_eq!(third.status().phase, UpdatePhase::Rebooting);
+    world.reboots.try_recv().unwrap();
     assert!(!world.pending());
-    // Nor when it failed its trial, and its entry is gone.
+    world.assert_installed(&new, &INSTALLED);
+    // Not when it failed its trial, and its entry is gone.
     let mut record = world.records().trial().unwrap().unwrap();
     record.outcome = Outcome::Failed;
     world.records().put_trial(&record).unwrap();
@@ -120,6 +123,7 @@ async fn a_new_manager_goes_on_by_itself() {
     let fourth = world.updater();
     fourth.resume().await;
     assert_eq!(fourth.status().phase, UpdatePhase::Idle);
+    assert!(!world.pending() && world.reboots.try_recv().is_err());
     world.assert_untouched();
 }
 

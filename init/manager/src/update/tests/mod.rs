@@ -2,6 +2,9 @@
 
 mod bad;
 mod broken_off;
+mod given_up;
+mod patience;
+mod rebooted;
 mod secure;
 mod world;
 
@@ -54,6 +57,7 @@ async fn an_update_moves_what_is_new_and_reboots() {
         let status = wait(&updater, &ENDED).await;
         assert_eq!(status.problem, None, "{path}");
         world.reboots.recv().await.unwrap();
+        world.forgotten().await;
         assert_eq!(updater.status().phase, UpdatePhase::Rebooting);
         assert_eq!(status.moved, plan.missing_size, "{path}");
         assert_eq!(
@@ -251,6 +255,7 @@ async fn the_channel_installs_what_is_new_and_never_what_failed() {
     std::fs::remove_file(world.at("var/lib/orlop/update/given-up.json")).unwrap();
     let updater = found(&channel("auto"), "is being installed").await;
     wait(&updater, &ENDED).await;
-    world.assert_installed(&new, &INSTALLED);
     world.reboots.recv().await.unwrap();
+    world.forgotten().await;
+    world.assert_installed(&new, &INSTALLED);
 }

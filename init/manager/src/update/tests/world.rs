@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use orlop_bundle::{
@@ -150,6 +152,10 @@ pub(super) struct World {
     paths: Paths,
     pub(super) reboots: mpsc::UnboundedReceiver<()>,
     reboot: mpsc::UnboundedSender<()>,
+    /// Whether PID 1 takes requests to reboot.
+    pub(super) takes_reboots: Arc<AtomicBool>,
+    pub(super) patience: Patience,
+    pub(super) running: Running,
 }
 
 impl World {
@@ -158,7 +164,20 @@ impl World {
         let key = SecretKey::from_seed(&[1; 32]);
         let old = Version::new("1.0.0", 5);
         let (reboot, reboots) = mpsc::unbounded_channel();
+        let running = Running {
+            entry: Some("orlop_1_1.0.0.efi".to_owned()),
+            version: "1.0.0".to_owned(),
+            root: old.root_hash.to_string(),
+        };
         let world = World {
+            takes_reboots: Arc::new(AtomicBool::new(true)),
+            patience: Patience {
+                silence: Duration::from_millis(300),
+                answer: Duration::from_secs(2),
+                give_up: Duration::from_secs(2),
+                pauses: (Duration::from_millis(20), Duration::from_millis(200)),
+            },
+            running,
             paths: Paths::below(dir.path()),
             dir,
             key,
@@ -226,11 +245,15 @@ impl World {
         fs::write(self.at("etc/orlop/host.toml"), overlay).unwrap();
         let host = Host::read(&self.paths).unwrap();
         let (handle, mut requests) = Handle::new(self.at("uploads"));
-        let reboot = self.reboot.clone();
+        let (reboot, takes) = (self.reboot.clone(), Arc::clone(&self.takes_reboots));
         tokio::spawn(async move {
+            let mut unanswered = Vec::new();
             while let Some(request) = requests.recv().await {
                 if let Request::Shutdown(ShutdownMode::Reboot, reply) = request {
-                    let _ = reply.send(Ok(()));
+                    match takes.load(Ordering::SeqCst) {
+                        true => drop(reply.send(Ok(()))),
+                        false => unanswered.push(reply),
+                    }
                     let _ = reboot.send(());
                 }
             }
@@ -245,16 +268,19 @@ impl World {
             etc: self.at("etc/orlop"),
             image: host.config.clone(),
         };
-        let running = Running {
-            entry: Some("orlop_1_1.0.0.efi".to_owned()),
-            version: "1.0.0".to_owned(),
-            root: self.old.root_hash.to_string(),
-        };
-        let patience = Patience {
-            silence: Duration::from_millis(300),
-            give_up: Duration::from_secs(2),
-        };
-        Updater::with(handle, &host, &self.paths, Ok((disks, running)), patience)
+        let disks = Ok((disks, self.running.clone()));
+        Updater::with(handle, &host, &self.paths, disks, self.patience)
+    }
+
+    /// Waits until no update is on record.
+    pub(super) async fn forgotten(&self) {
+        for _ in 0..3000 {
+            if !self.pending() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("an update is on record");
     }
 
     /// That slot B holds `version` whole, and an entry on trial leads to it.
