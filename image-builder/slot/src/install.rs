@@ -5,6 +5,9 @@
 //! remove one of them would free what the other leads to. So before anything is removed such twins
 //! are mended, without touching what they lead to ([`keep`] says which name stays), and files that
 //! lead to the root that runs are never removed.
+//!
+//! What is written when the trial that follows is decided, and in which order, is told where
+//! [`crate::Step`] is (`order.rs`).
 
 use thiserror::Error;
 
@@ -30,8 +33,9 @@ pub enum InstallStep {
     Remove,
     /// The root is written, and behind it the kernel image, chunk by chunk.
     Fill,
-    /// Root and hash tree are read back and checked against the root hash, the kernel image against
-    /// its digest: before the record, as from there on a boot loader may start it.
+    /// The hash tree is computed from the root, as the disk has it, and written; it and the root are
+    /// read back and checked against the root hash, the kernel image against its digest: before the
+    /// record, as from there on a boot loader may start it.
     Verify,
     /// The record says that the install is to be tried. Before it can boot: a torn rename could show
     /// it under an 8.3 name, which has no counter, and what is on trial would pass for good.
@@ -342,6 +346,52 @@ mod tests {
                 prop_assert!(after.iter().any(|file| file.root.as_deref() == Some(OLD)));
             }
         }
+    }
+
+    /// Whatever else changes in [`STEPS`], these pairs hold I4.
+    #[test]
+    fn steps_wait_for_what_they_need() {
+        use InstallStep::{Copy, Fill, Mend, Record, Remove, Rename, Verify};
+        for (first, then, otherwise) in [
+            (
+                Mend,
+                Remove,
+                "a file that shares its clusters takes them from what runs",
+            ),
+            (
+                Remove,
+                Fill,
+                "an entry leads to a root that is half old and half new",
+            ),
+            (Fill, Verify, "what is checked is not what was written last"),
+            (
+                Remove,
+                Copy,
+                "a third kernel image does not fit on the boot partition",
+            ),
+            (
+                Verify,
+                Copy,
+                "a kernel image that is not whole gets to the boot partition",
+            ),
+            (Verify, Rename, "a root that is not whole boots"),
+            (
+                Record,
+                Rename,
+                "a torn name without a counter passes for good",
+            ),
+            (Verify, Record, "what cannot boot is on record as on trial"),
+            (Copy, Rename, "a kernel image that is not whole boots"),
+        ] {
+            let at = |step| STEPS.iter().position(|own| *own == step).unwrap();
+            assert!(
+                at(first) < at(then),
+                "{first:?} after {then:?}: {otherwise}"
+            );
+        }
+        // Each once, and nothing after what makes it bootable.
+        let all: std::collections::HashSet<_> = STEPS.iter().map(|s| format!("{s:?}")).collect();
+        assert_eq!((all.len(), STEPS.last()), (STEPS.len(), Some(&Rename)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What is written when a trial is decided, in which order, and why in that order.
+//! What is written when a trial is decided, in which order, and why in that order. What is written
+//! before that, to install a version, is [`crate::install`]'s ([`crate::install::STEPS`]).
 //!
 //! Power may go between any two steps and within each. Whoever comes up next looks at the record and
 //! the names ([`crate::trial::standing`]) and takes what is left of the same steps.
