@@ -87,7 +87,8 @@ pub(crate) fn boot(root: Root, signals: OwnedFd, guard: &Guard) -> Result<Superv
     // The last that may hang goes on beside the supervisor.
     guard.phase("the manager's modules");
     let loading = boot.loading.context("no modules are being loaded")?;
-    Supervisor::new(Console::open(), signals, loading).context("preparing to supervise")
+    let on_trial = identity::is_on_trial(&report.entry);
+    Supervisor::new(Console::open(), signals, loading, on_trial).context("preparing to supervise")
 }
 
 fn run(boot: &mut Boot<'_>) -> Result<()> {
@@ -116,6 +117,7 @@ fn report(boot: &Boot<'_>) -> BootReport {
         slot,
         serial: identity::serial(&entry),
         entry,
+        counted: identity::counted(),
         esp: device("esp").unwrap_or_default(),
         other: other_root
             .zip(other_verity)

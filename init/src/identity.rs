@@ -10,6 +10,10 @@ const MACHINE_ID: &str = "/etc/orlop/machine-id";
 /// systemd-boot's variable for the entry that was started.
 const ENTRY: &str =
     "/sys/firmware/efi/efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// Its variable for the path that it gave the entry when it counted the start. It
+/// is not kept across a reset, so it always speaks of this start.
+const COUNTED: &str =
+    "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 /// Sets the host name that the image was built with.
 pub(crate) fn hostname() -> std::io::Result<()> {
@@ -66,14 +70,30 @@ pub(crate) fn version(os_release: &str) -> String {
 
 /// The file name of the entry that was started; empty without a boot loader.
 pub(crate) fn entry() -> String {
-    fs::read(ENTRY)
+    text_of(ENTRY)
+}
+
+/// The file name that the entry got when the boot loader counted this start; empty
+/// when it counted none.
+pub(crate) fn counted() -> String {
+    file_name(&text_of(COUNTED)).to_owned()
+}
+
+/// The last part of a path, as EFI writes it.
+fn file_name(path: &str) -> &str {
+    path.rsplit('\\').next().unwrap_or_default()
+}
+
+/// What an EFI variable says; empty when there is none.
+fn text_of(variable: &str) -> String {
+    fs::read(variable)
         .ok()
-        .and_then(|variable| entry_name(&variable))
+        .and_then(|variable| text(&variable))
         .unwrap_or_default()
 }
 
-/// The name in an EFI variable: 4 bytes of attributes, then UTF-16 up to a zero.
-fn entry_name(variable: &[u8]) -> Option<String> {
+/// The text in an EFI variable: 4 bytes of attributes, then UTF-16 up to a zero.
+fn text(variable: &[u8]) -> Option<String> {
     let units = variable
         .get(4..)?
         .chunks_exact(2)
@@ -89,6 +109,12 @@ pub(crate) fn serial(entry: &str) -> u64 {
     let rest = entry.strip_prefix("orlop_");
     rest.and_then(|rest| rest.split('_').next()?.parse().ok())
         .unwrap_or(0)
+}
+
+/// Whether the boot loader counts the starts of an entry with this name, as it does
+/// until the version is found good.
+pub(crate) fn is_on_trial(entry: &str) -> bool {
+    serial(entry) > 0 && entry.contains('+')
 }
 
 #[cfg(test)]
@@ -115,15 +141,29 @@ mod tests {
             let units = name.encode_utf16().flat_map(u16::to_le_bytes);
             [6, 0, 0, 0].into_iter().chain(units).collect::<Vec<u8>>()
         };
-        for (name, want) in [
-            ("orlop_12_1.0.0+3-1.efi", 12),
-            ("orlop_x_1.efi", 0),
-            ("other.efi", 0),
-            ("", 0),
+        for (name, want, counts) in [
+            ("orlop_12_1.0.0+3-1.efi", 12, true),
+            ("orlop_12_1.0.0+1.efi", 12, true),
+            ("orlop_12_1.0.0.efi", 12, false),
+            ("ORLOP_~1.EFI", 0, false),
+            ("orlop_x_1.efi", 0, false),
+            ("other+1.efi", 0, false),
+            ("", 0, false),
         ] {
-            let read = entry_name(&variable(&format!("{name}\0"))).unwrap();
+            let read = text(&variable(&format!("{name}\0"))).unwrap();
             assert_eq!((read.as_str(), serial(&read)), (name, want));
+            assert_eq!(is_on_trial(&read), counts, "{name}");
         }
-        assert_eq!(entry_name(&[1]), None);
+        assert_eq!(text(&[1]), None);
+        for (path, name) in [
+            (
+                "\\EFI\\Linux\\orlop_2_2.0.0+2-1.efi",
+                "orlop_2_2.0.0+2-1.efi",
+            ),
+            ("orlop_2_2.0.0.efi", "orlop_2_2.0.0.efi"),
+            ("", ""),
+        ] {
+            assert_eq!(file_name(path), name);
+        }
     }
 }

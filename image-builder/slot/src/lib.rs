@@ -11,6 +11,7 @@ pub mod install;
 mod order;
 mod partition;
 pub mod trial;
+pub mod unread;
 
 pub use entry::{BootEntry, BootEntryError, Tries, boot_order};
 pub use order::{Step, after_failing, after_passing};

@@ -18,6 +18,10 @@ pub struct BootReport {
     /// empty without a boot loader.
     #[serde(default)]
     pub entry: String,
+    /// The file name that the boot loader gave that entry when it counted this
+    /// start; empty when it counted none.
+    #[serde(default)]
+    pub counted: String,
     /// The device of the EFI system partition on the root's disk; empty when
     /// there is none.
     #[serde(default)]

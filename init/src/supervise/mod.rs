@@ -69,8 +69,13 @@ pub(crate) fn block_signals() -> io::Result<OwnedFd> {
 }
 
 impl Supervisor {
-    /// The last thing that may fail.
-    pub(crate) fn new(console: Console, signals: OwnedFd, loading: Loading) -> io::Result<Self> {
+    /// The last thing that may fail. A boot `on_trial` is given up sooner.
+    pub(crate) fn new(
+        console: Console,
+        signals: OwnedFd,
+        loading: Loading,
+        on_trial: bool,
+    ) -> io::Result<Self> {
         let now_ms = clock::now_ms();
         Ok(Self {
             console,
@@ -88,7 +93,7 @@ impl Supervisor {
                 due_ms: now_ms,
                 failures: 0,
             },
-            pulse: Pulse::new(now_ms),
+            pulse: Pulse::new(now_ms, on_trial),
             ending: None,
         })
     }

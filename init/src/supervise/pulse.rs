@@ -3,7 +3,7 @@
 //! PID 1 asks, the manager answers. A manager that has not answered for
 //! [`HANG_MS`] is killed (being crash-only, it comes back where it was). When no
 //! manager has answered for [`TRUST_MS`], restarts included, or none within
-//! [`FIRST_MS`] of the boot, the host is to restart. During a shutdown the trust
+//! [`FIRST_MS`] of a boot on trial, the host is to restart. During a shutdown the trust
 //! has a fixed end, at which the watchdog goes hungry, but a manager that hangs
 //! is still found out: the next one goes on stopping.
 
@@ -11,11 +11,12 @@
 pub(crate) const ASK_MS: u64 = 2_000;
 /// How long a manager may leave questions unanswered, in milliseconds.
 pub(crate) const HANG_MS: u64 = 20_000;
-/// How long a boot may go without its first answer, in milliseconds: room for a
-/// hung manager to be found out and for the next to answer, which takes a second.
-/// No more, because no container runs yet, and because a new version with a
-/// manager that never answers is started three times before the old one is, all
-/// of it within two minutes.
+/// How long a boot on trial may go without its first answer, in milliseconds: room
+/// for a hung manager to be found out and for the next to answer, which takes a
+/// second. No more, because no container runs yet, and because a new version with
+/// a manager that never answers is started three times before the old one is, all
+/// of it within two minutes. A version that was found good has [`TRUST_MS`]: there
+/// is nothing better to start, and a slow disk alone must not restart it.
 pub(crate) const FIRST_MS: u64 = 22_000;
 /// How long managers are trusted after the last answer, in milliseconds: room
 /// for a hung manager to be found out, killed, and three slow restarts, while
@@ -55,13 +56,14 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// A boot's pulse, which starts out trusted.
-    pub(crate) fn new(now_ms: u64) -> Self {
+    /// A boot's pulse, which starts out trusted, for longer unless it is `on_trial`.
+    pub(crate) fn new(now_ms: u64, on_trial: bool) -> Self {
+        let first_ms = if on_trial { FIRST_MS } else { TRUST_MS };
         Self {
             seq: 0,
             asked_ms: now_ms,
             sign_ms: now_ms,
-            trusted_until_ms: now_ms.saturating_add(FIRST_MS),
+            trusted_until_ms: now_ms.saturating_add(first_ms),
             fed_ms: None,
             distrusted: false,
             process: None,
@@ -175,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_manager_that_answers_keeps_the_watchdog_fed() {
-        let mut pulse = Pulse::new(0);
+        let mut pulse = Pulse::new(0, true);
         pulse.started(5, 0);
         let (feeds, kills) = run(&mut pulse, 0, 600_000, true);
         assert_eq!((feeds, kills), (120, 0));
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_hung_manager_is_killed_and_in_the_end_the_watchdog_starves() {
-        let mut pulse = Pulse::new(0);
+        let mut pulse = Pulse::new(0, true);
         pulse.started(5, 0);
         run(&mut pulse, 0, 60_000, true);
         let (feeds, kills) = run(&mut pulse, 60_000, 60_000 + TRUST_MS, false);
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn restarting_for_ever_earns_no_trust() {
-        let mut pulse = Pulse::new(0);
+        let mut pulse = Pulse::new(0, true);
         let mut fed_last = 0;
         for now in (0..300_000).step_by(1_000) {
             pulse.started(9, now);
@@ -207,11 +209,11 @@ mod tests {
 
     #[test]
     fn a_boot_without_an_answer_is_given_up_soon_and_once_it_answered_late() {
-        let mut pulse = Pulse::new(0);
+        let mut pulse = Pulse::new(0, true);
         pulse.started(5, 0);
         assert_eq!(run(&mut pulse, 0, FIRST_MS, false), (5, 1));
         assert!(pulse.tick(FIRST_MS).contains(&Act::Distrust));
-        let mut pulse = Pulse::new(0);
+        let mut pulse = Pulse::new(0, true);
         pulse.started(5, 0);
         run(&mut pulse, 0, 10_000, true);
         assert!(run(&mut pulse, 10_000, 10_000 + TRUST_MS - 5_000, false).0 > 15);
@@ -219,8 +221,22 @@ mod tests {
     }
 
     #[test]
+    fn a_good_version_has_longer_for_its_first_answer() {
+        let mut pulse = Pulse::new(0, false);
+        pulse.started(5, 0);
+        assert_eq!(run(&mut pulse, 0, TRUST_MS, false), (18, 4));
+        assert!(pulse.tick(TRUST_MS).contains(&Act::Distrust));
+        // A slow start is no reason to restart it.
+        let mut pulse = Pulse::new(0, false);
+        pulse.started(5, 0);
+        run(&mut pulse, 0, TRUST_MS - 5_000, false);
+        run(&mut pulse, TRUST_MS - 5_000, TRUST_MS * 2, true);
+        assert!(!pulse.distrusted);
+    }
+
+    #[test]
     fn a_made_up_answer_counts_for_nothing() {
-        let mut pulse = Pulse::new(0);
+        let mut pulse = Pulse::new(0, true);
         pulse.started(5, 0);
         let before = pulse;
         pulse.answered(0, 50_000);
@@ -230,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_shutdown_is_fed_to_its_deadline_only() {
-        let mut pulse = Pulse::new(0);
+        let mut pulse = Pulse::new(0, true);
         pulse.started(5, 0);
         pulse.shut_down_by(30_000);
         let (feeds, _) = run(&mut pulse, 0, 200_000, true);
@@ -239,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_manager_that_hangs_in_a_shutdown_is_killed_until_it_has_retired() {
-        let mut pulse = Pulse::new(0);
+        let mut pulse = Pulse::new(0, true);
         pulse.started(5, 0);
         pulse.shut_down_by(600_000);
         let (_, kills) = run(&mut pulse, 0, 50_000, false);
@@ -251,7 +267,7 @@ mod tests {
 
     #[test]
     fn nothing_is_due_at_once_when_trust_is_lost() {
-        let mut pulse = Pulse::new(0);
+        let mut pulse = Pulse::new(0, true);
         assert_eq!(pulse.tick(0), [Act::Feed]);
         assert_eq!(pulse.tick(FIRST_MS), [Act::Distrust]);
         assert_eq!(pulse.wake_ms(), None);

@@ -22,8 +22,10 @@ use super::volume::{Access, Volume};
 const ENTRIES: &str = "EFI/Linux";
 /// The most files that are looked at; an ESP of ours has three at most.
 const FILES_MAX: usize = 64;
-/// How often the kernel is asked for vfat, and the pause between.
-const VFAT_TRIES: (u32, Duration) = (240, Duration::from_millis(500));
+/// How long the kernel may take to get vfat, which PID 1 loads when nothing else is to do.
+pub(crate) const VFAT_PATIENCE: Duration = Duration::from_secs(120);
+/// The pause after which it is asked again.
+const VFAT_PAUSE: Duration = Duration::from_millis(500);
 /// Bytes that are copied at once.
 const PIECE: usize = 256 << 10;
 
@@ -116,13 +118,20 @@ impl Esp {
     /// [`Esp::list`], for whoever can wait until the kernel has vfat, which PID 1 loads when nothing
     /// else is to do.
     pub(crate) async fn list_once_there(&self) -> io::Result<Listing> {
-        let mut tries = VFAT_TRIES.0;
+        self.list_within(VFAT_PATIENCE).await
+    }
+
+    /// The same, for whoever can wait for so long.
+    pub(crate) async fn list_within(&self, patience: Duration) -> io::Result<Listing> {
+        let mut left = patience;
         loop {
             match self.aside(Esp::list).await {
-                Err(error) if no_vfat(&error) && tries > 0 => {
-                    tries -= 1;
-                    tokio::time::sleep(VFAT_TRIES.1).await;
+                Err(error) if no_vfat(&error) && !left.is_zero() => {
+                    let pause = left.min(VFAT_PAUSE);
+                    left -= pause;
+                    tokio::time::sleep(pause).await;
                 }
+                Err(error) if no_vfat(&error) => return Err(without_vfat(&error)),
                 listed => return listed,
             }
         }
@@ -397,6 +406,12 @@ fn shares(device: &File, gives_way: &[String]) -> io::Result<Option<String>> {
 /// Whether an error says that the kernel has no vfat, or not yet.
 fn no_vfat(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::NODEV.raw_os_error())
+}
+
+fn without_vfat(error: &io::Error) -> io::Error {
+    let why =
+        format!("{error}: the kernel has no vfat; its image lacks the module, or a part of it");
+    io::Error::new(error.kind(), why)
 }
 
 #[cfg(test)]

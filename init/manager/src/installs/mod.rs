@@ -11,5 +11,5 @@ mod volume;
 
 pub use before::Before;
 pub use esp::Esp;
-pub(crate) use esp::{Listing, open_alone};
+pub(crate) use esp::{Listing, VFAT_PATIENCE, open_alone};
 pub(crate) use record::Records;

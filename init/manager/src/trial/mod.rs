@@ -7,17 +7,19 @@
 //! the names, and the deadline counts from when PID 1 started the first manager of this boot. So it
 //! goes on where the one before was, and decides once.
 //!
-//! A missing or broken ESP stops nothing: it is a warning in the host's status.
+//! A missing or broken ESP stops no unit: it is a warning in the host's status. A trial that it keeps
+//! from being decided is ended at the deadline ([`unread`]).
 
 mod back;
 mod given_up;
 mod panic;
 mod report;
 mod shown;
+mod unread;
 
 use std::time::Duration;
 
-use orlop_control::types::{EventKind, FailedUpdate, ShutdownMode, TrialOutcome, TrialStatus};
+use orlop_control::types::{EventKind, FailedUpdate, TrialOutcome, TrialStatus};
 use orlop_handover::{BootReport, StateHealth};
 use orlop_slot::gate::{Blame, Condition, Gate, Limits, Part, Watched};
 use orlop_slot::trial::{self, Installed, Outcome, Record, Rename, Running, Standing};
@@ -30,7 +32,7 @@ pub use shown::Trial;
 use crate::core::now_ms;
 use crate::handle::Handle;
 use crate::host::Host;
-use crate::installs::{Esp, Records};
+use crate::installs::{Esp, Records, VFAT_PATIENCE};
 use crate::paths::Paths;
 
 /// How often units are looked at without an event.
@@ -127,9 +129,13 @@ impl Case {
                 .warn(format!("{problem}; the entries' names are believed"));
             None
         });
-        let installed = match self.boot.esp.is_empty() {
-            true => self.look(record.as_ref()).await,
-            false => self.look_for_sure(record.as_ref()).await,
+        // Started without a boot loader, it has none to change either.
+        let installed = match self.running.entry {
+            None if self.boot.esp.is_empty() => self.look(record.as_ref()).await,
+            None | Some(_) => match self.look_for_sure(record.as_ref(), None).await {
+                Some(installed) => installed,
+                None => return Seen::Leaving,
+            },
         };
         match trial::standing(&self.running, &installed, record.as_ref()) {
             Standing::Good => Seen::Decided(self.find_given_up(&installed)),
@@ -148,36 +154,34 @@ impl Case {
 
     /// Reads the entries, and shows them. None when they cannot be read.
     async fn look(&self, record: Option<&Record>) -> Vec<Installed> {
-        self.try_to_look(record).await.unwrap_or_default()
-    }
-
-    /// [`Case::look`], again and again until they can be read: what is decided depends on them.
-    async fn look_for_sure(&self, record: Option<&Record>) -> Vec<Installed> {
-        loop {
-            if let Some(installed) = self.try_to_look(record).await {
-                return installed;
+        match self.try_to_look(record, VFAT_PATIENCE).await {
+            Ok(installed) => installed,
+            Err(problem) => {
+                self.shown.set_problems(vec![problem]);
+                Vec::new()
             }
-            tokio::time::sleep(AGAIN).await;
         }
     }
 
-    async fn try_to_look(&self, record: Option<&Record>) -> Option<Vec<Installed>> {
-        match self.esp.list_once_there().await {
+    /// Reads the entries, and shows them, or why they cannot be read. The kernel may take so long to
+    /// get vfat.
+    async fn try_to_look(
+        &self,
+        record: Option<&Record>,
+        patience: Duration,
+    ) -> Result<Vec<Installed>, String> {
+        match self.esp.list_within(patience).await {
             Ok(listing) => {
                 self.shown.set_problems(listing.problems);
                 self.shown
                     .list(&listing.files, &self.running, record, self.boot.slot);
-                Some(listing.files)
+                Ok(listing.files)
             }
             Err(error) => {
-                let problem = format!(
-                    "the EFI system partition {} cannot be read: {error}; until it can, no trial \
-                     is decided",
-                    self.boot.esp
-                );
+                let device = &self.boot.esp;
+                let problem = format!("the EFI system partition {device} cannot be read: {error}");
                 self.shown.list_none(&problem);
-                self.shown.set_problems(vec![problem]);
-                None
+                Err(problem)
             }
         }
     }
@@ -201,15 +205,21 @@ impl Case {
             // The next boot is the next try.
             return Seen::Leaving;
         };
+        let report = match &gate {
+            Err(blames) => Some(self.report(serial, blames).await),
+            Ok(()) => None,
+        };
         let record = self.records.trial().unwrap_or_default();
-        let installed = self.look_for_sure(record.as_ref()).await;
-        match gate {
-            Err(blames) => {
+        let looked = self.look_for_sure(record.as_ref(), report.as_ref());
+        let Some(installed) = looked.await else {
+            return Seen::Leaving;
+        };
+        match report {
+            Some(report) => {
                 let steps = after_failing(serial, &self.running, &installed);
-                let report = self.report(serial, &blames).await;
                 self.take(serial, steps, Some(report)).await
             }
-            Ok(()) => {
+            None => {
                 let steps = after_passing(serial, &self.running, &installed);
                 let seen = self.take(serial, steps, None).await;
                 self.tell(serial, TrialOutcome::Passed);
@@ -358,16 +368,13 @@ impl Case {
     /// Reboots if that leads to another install; whether it does.
     async fn reboot(&self, serial: u32) -> bool {
         let record = self.records.trial().unwrap_or_default();
-        let installed = self.look_for_sure(record.as_ref()).await;
+        let Some(installed) = self.look_for_sure(record.as_ref(), None).await else {
+            return true;
+        };
         if !trial::leaves(serial, &self.running, &installed) {
             return false;
         }
-        tracing::warn!("rebooting to another installation");
-        while let Err(error) = self.handle.shutdown(ShutdownMode::Reboot).await {
-            // It goes down already, or the owner is gone and this with it.
-            tracing::warn!("a reboot is refused: {error}");
-            tokio::time::sleep(AGAIN).await;
-        }
+        self.restart("another installation is to run").await;
         true
     }
 

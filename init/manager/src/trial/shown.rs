@@ -22,6 +22,8 @@ struct Shown {
     trial: Option<TrialStatus>,
     /// No trial is to be decided, or is yet to be found out about.
     settled: bool,
+    /// Why what runs cannot be judged, where nobody is to wait for that.
+    unread: Option<String>,
     failed: Option<FailedUpdate>,
     /// What came of a trial that failed, where it did not go back.
     notice: Option<String>,
@@ -72,6 +74,15 @@ impl Trial {
     /// Whether what runs is no trial, or one that was decided.
     pub fn is_settled(&self) -> bool {
         self.lock().settled
+    }
+
+    /// Why nothing can be installed although no trial is about to be decided.
+    pub(crate) fn unread(&self) -> Option<String> {
+        self.lock().unread.clone()
+    }
+
+    pub(crate) fn set_unread(&self, unread: Option<String>) {
+        self.lock().unread = unread;
     }
 
     /// The host is to go back to another install: nothing is to be written over that.

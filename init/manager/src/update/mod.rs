@@ -194,16 +194,17 @@ impl Updater {
     fn ready(&self) -> Result<&(Disks, Running), ApiError> {
         let disks = self.0.disks.as_ref();
         let disks = disks.map_err(|problem| ApiError::conflict(problem.clone()))?;
-        match self.0.host.trial.is_settled() {
-            true => Ok(disks),
-            false => {
-                let version = self.0.host.version();
-                let message =
-                    format!("version {version}, which runs, has not passed its trial yet");
-                Err(ApiError::conflict(message)
-                    .with_help("wait until it is decided: `orlop status` tells what it waits for"))
-            }
+        let trial = &self.0.host.trial;
+        if trial.is_settled() {
+            return Ok(disks);
         }
+        if let Some(problem) = trial.unread() {
+            return Err(ApiError::conflict(problem));
+        }
+        let version = self.0.host.version();
+        let message = format!("version {version}, which runs, has not passed its trial yet");
+        Err(ApiError::conflict(message)
+            .with_help("wait until it is decided: `orlop status` tells what it waits for"))
     }
 
     /// Whether `head` can be believed, and is wanted.

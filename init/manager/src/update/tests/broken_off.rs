@@ -221,6 +221,11 @@ async fn what_waits_to_be_gone_on_with_can_be_given_up() {
     wait(&next, &[UpdatePhase::Surveying]).await;
     let begun = next.begin(Some(server.url("")), query("")).await;
     assert!(begun.unwrap_err().message.contains("not passed its trial"));
+    // Nor is it said to wait where there is nothing to wait for.
+    next.0.host.trial.set_unread(Some("it is gone".to_owned()));
+    let begun = next.begin(Some(server.url("")), query("")).await;
+    assert_eq!(begun.unwrap_err().message, "it is gone");
+    next.0.host.trial.set_unread(None);
     next.cancel().await.unwrap();
     assert!(!world.pending());
     next.0.host.trial.settle();
