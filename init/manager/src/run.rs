@@ -89,10 +89,6 @@ async fn serve(link: ManagerEnd, options: Options) -> anyhow::Result<()> {
     let changes = crate::unit_dirs::watch(paths.unit_dirs().to_vec())?;
     let (handle, requests) = Handle::new(paths.uploads());
     let images = image::Images::new(&paths);
-    if let Err(error) = images.sweep() {
-        host.warnings
-            .push(format!("leftovers of an image load stay: {error}"));
-    }
     let tools = Tools {
         runtime,
         network,

@@ -8,7 +8,7 @@ use orlop_control::types::{ApiError, EventKind, ImageInfo};
 
 use super::owner::{Owner, Report};
 use super::state::{Event, State};
-use crate::container::image::Turn;
+use crate::container::image::{Images, Turn};
 use crate::handle::Reply;
 
 impl Owner {
@@ -78,19 +78,44 @@ impl Owner {
     /// its image: a container that is begun meanwhile runs from an image that
     /// has its name now.
     pub(super) fn collect_images(&self, turn: Turn) {
-        let containers = self.units.values().filter_map(|e| e.container.as_ref());
-        let in_use: BTreeSet<String> = containers.map(|c| c.image_id.clone()).collect();
-        // The image of one that is being made is not known yet. It will be the
-        // next time: after the next load, or when the next manager starts.
-        if in_use.contains("") {
+        let Some(in_use) = self.images_in_use() else {
             return;
-        }
+        };
         let images = self.tools.images.clone();
+        tokio::task::spawn_blocking(move || collect(&images, &in_use, turn));
+    }
+
+    /// The same, once what interrupted loads left is gone, too: for the start, where it is not waited
+    /// for. Deleting takes long on a slow disk, and PID 1 waits for a first answer.
+    pub(super) fn sweep_images(&self, turn: Turn) {
+        let (images, in_use) = (self.tools.images.clone(), self.images_in_use());
+        let reports = self.reports.clone();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = images.collect(|id| in_use.contains(id)) {
-                tracing::warn!("images that nobody can use stay: {error}");
+            if let Err(error) = images.sweep() {
+                let warning = format!("leftovers of an image load stay: {error}");
+                tracing::warn!("{warning}");
+                let _ = reports.blocking_send(Report::Warning(warning));
             }
-            drop(turn);
+            match in_use {
+                Some(in_use) => collect(&images, &in_use, turn),
+                None => drop(turn),
+            }
         });
     }
+
+    /// The images that containers run from. None when that is not known: the image of a container
+    /// that is being made is not yet. It will be the next time: after the next load, or when the next
+    /// manager starts.
+    fn images_in_use(&self) -> Option<BTreeSet<String>> {
+        let containers = self.units.values().filter_map(|e| e.container.as_ref());
+        let in_use: BTreeSet<String> = containers.map(|c| c.image_id.clone()).collect();
+        (!in_use.contains("")).then_some(in_use)
+    }
+}
+
+fn collect(images: &Images, in_use: &BTreeSet<String>, turn: Turn) {
+    if let Err(error) = images.collect(|id| in_use.contains(id)) {
+        tracing::warn!("images that nobody can use stay: {error}");
+    }
+    drop(turn);
 }

@@ -127,6 +127,7 @@ impl Owner {
             Report::Applied(result, report, reply) => self.applied(result, report, reply),
             Report::Finished(result) => self.finished_apply(&result),
             Report::Loaded(references, turn) => self.loaded(references, turn),
+            Report::Warning(warning) => self.host.warnings.push(warning),
         }
     }
 

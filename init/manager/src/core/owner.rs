@@ -73,6 +73,8 @@ pub(super) enum Report {
     Finished(std::io::Result<()>),
     /// An image came into the store.
     Loaded(Vec<String>, Turn),
+    /// What an operator should know went wrong aside.
+    Warning(String),
 }
 
 /// Why what a container held is not given back, and the collector of its output

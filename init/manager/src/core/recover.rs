@@ -59,7 +59,7 @@ impl Owner {
         }
         // The first to ask: nothing else of this manager has yet.
         if let Some(turn) = self.tools.images.turn_now() {
-            self.collect_images(turn);
+            self.sweep_images(turn);
         }
         self.init.say(ToInit::Running, Vec::new());
     }
