@@ -10,6 +10,7 @@
 //! view     makes the disk in a State, as a table of which write each sector comes from
 //! check    says which version boots from it, whole, or why none does
 //! run      all of that, for as many states as are wanted
+//! record   says whether the state partition has the record of a trial before that can boot
 //! ```
 //!
 //! A trace's order can be broken on purpose ([`Trace::without_flush`], [`Trace::swapped`]), to show
@@ -43,6 +44,7 @@ pub mod log;
 mod plan;
 mod random;
 mod raw;
+mod record;
 mod run;
 mod slot;
 mod state;
@@ -60,6 +62,7 @@ mod update;
 pub use check::{BaseError, Checker, Known, Verdict, Which, versions};
 pub use disk::{Disk, DiskError};
 pub use log::LogError;
+pub use record::{Recorded, Unrecorded, recorded};
 pub use run::{Report, RunError, run};
 pub use state::{NoState, State};
 pub use states::states;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use orlop_control::types::{InstalledVersion, VersionState};
 use orlop_crash::{
-    Checker, Disk, Known, Report, State, Trace, Verdict, Version, View, Which, log, run, states,
-    versions,
+    Checker, Disk, Known, Report, State, Trace, Unrecorded, Verdict, Version, View, Which, log,
+    run, states, versions,
 };
 use orlop_qemu::machine::{Config, copy_disk};
 use orlop_slot::{Partition, Slot};
@@ -63,6 +63,7 @@ pub(crate) fn every_write() -> Result<()> {
         report.states >= random && report.old > 0 && report.new > 0 && report.new_uncounted > 0,
         "the trace is not that of an update, a blessing and a rollback: {report}"
     );
+    is_recorded_first(&trace, &disk, &recorded.known)?;
     finds_what_is_wrong(&trace, &disk, &recorded.known, seed)?;
     some_flush_carries(&trace, &disk, &recorded.known, seed)?;
     boots_for_real(&recorded, &trace, &disk, seed)
@@ -165,6 +166,36 @@ impl Steps {
             naming: last + 1..bootable + 1,
         })
     }
+}
+
+/// The record of the trial lasts before the new version can boot, and where it does not, that is
+/// found: when the two steps are swapped, and when nothing is flushed between them.
+fn is_recorded_first(trace: &Trace, disk: &Disk, known: &Known) -> Result<()> {
+    let root: String = known.new.root.iter().map(|b| format!("{b:02x}")).collect();
+    let words = [
+        format!("\"root\": \"{root}\""),
+        "\"outcome\": \"trying\"".to_owned(),
+    ];
+    let words = words.each_ref().map(String::as_str);
+    let found = orlop_crash::recorded(trace, disk, known, &words)?;
+    let naming = found.flush + 1..found.bootable + 1;
+    let late = trace.swapped(found.write..found.flush + 1, naming);
+    let late = late.context("the record and the name overlap")?;
+    let wrong = [
+        ("the name before the record", late),
+        (
+            "no flush between the record and the name",
+            trace.without_any_flush_between(found.write, found.bootable),
+        ),
+    ];
+    for (what, trace) in wrong {
+        match orlop_crash::recorded(&trace, disk, known, &words) {
+            Err(Unrecorded::TooLate { .. } | Unrecorded::Unflushed { .. }) => {}
+            Err(other) => return Err(other).context(what),
+            Ok(found) => bail!("{what}, and nothing is wrong: {found:?}"),
+        }
+    }
+    Ok(())
 }
 
 /// The same trace in an order that would be wrong is found to be so.

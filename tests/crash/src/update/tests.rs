@@ -1,7 +1,7 @@
 //! Updates in their order are safe, and in another they are not.
 
 use super::*;
-use crate::{Checker, Report, run};
+use crate::{Checker, Report, Unrecorded, run};
 
 const OLDER: &str = "EFI/Linux/orlop_1_0.9.efi";
 const TEMPORARY: &str = "EFI/Linux/orlop_3_1.1.part";
@@ -301,4 +301,55 @@ fn what_does_not_belong_together_is_refused() {
         let refusal = Disk::open(file.path()).unwrap_err().to_string();
         assert!(refusal.contains(expected), "{refusal}");
     }
+}
+
+/// An update whose trial is on record before its image has a name.
+fn update_on_record() -> (Recorded, Vec<String>) {
+    let [old, new] = [2, 3].map(|seed| Build::new(seed, BLOCKS));
+    let root: String = new
+        .version()
+        .root
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let words = vec![root, "trying".to_owned()];
+    let mut machine = Machine::new(BLOCKS);
+    machine.install(Slot::A, &old, "orlop_2_1.0.efi");
+    machine.begin();
+    machine.write_slot(Slot::B, &new, 32768);
+    machine.record(&words.join(" is "));
+    machine.step(|fat| fat.create(TEMPORARY, &new.uki));
+    machine.step(|fat| fat.rename(TEMPORARY, TRIAL));
+    (recorded(machine, &old, &new), words)
+}
+
+#[test]
+fn a_record_that_comes_too_late_is_found() {
+    const RECORD: usize = 1;
+    let (update, words) = update_on_record();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let look = |trace: &Trace| crate::recorded(trace, &update.disk, &update.known, &words);
+    let found = look(&update.trace).unwrap();
+    let record = update.step(RECORD);
+    assert_eq!((found.write, found.flush), (record.start, record.end - 1));
+    assert!(update.step(RENAME).contains(&found.bootable), "{found:?}");
+
+    let naming = record.end..update.step(RENAME).end;
+    let swapped = update.trace.swapped(record.clone(), naming);
+    let late = look(&swapped.unwrap()).unwrap_err();
+    assert!(matches!(late, Unrecorded::TooLate { .. }), "{late}");
+    // The image's flush is the record's, too.
+    assert!(look(&update.trace.without_flush(record.end - 1)).is_ok());
+    let none = update
+        .trace
+        .without_any_flush_between(record.start, found.bootable);
+    let unflushed = look(&none).unwrap_err();
+    assert!(
+        matches!(unflushed, Unrecorded::Unflushed { .. }),
+        "{unflushed}"
+    );
+    let other = crate::recorded(&update.trace, &update.disk, &update.known, &["blessed"]);
+    assert!(matches!(other.unwrap_err(), Unrecorded::Nowhere(_)));
+    let cut = look(&update.trace.cut(found.bootable)).unwrap_err();
+    assert!(matches!(cut, Unrecorded::NeverBoots), "{cut}");
 }
