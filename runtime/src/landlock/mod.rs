@@ -37,7 +37,8 @@
 //! line written to `/proc/1/fd/1`, as health checks and operators do. So a process of `exec` has
 //! no part in the default, and can do both; the container cannot look into it. A ruleset that
 //! was written out is meant for all that runs in there, and holds for it, too. Its paths are
-//! then looked up in what the container has made of its root; what is gone is allowed nothing.
+//! then looked up in what the container has made of its root; what is gone, or cannot be opened
+//! for whatever reason, is allowed nothing. Else it could forbid every `exec`.
 
 mod read;
 mod rights;
@@ -91,7 +92,7 @@ struct Port {
 #[derive(Debug)]
 pub(crate) struct Restriction {
     ruleset: Ruleset,
-    /// Paths may be missing by now.
+    /// Paths may be missing by now, or lead nowhere.
     late: bool,
 }
 
@@ -224,6 +225,31 @@ impl Ruleset {
     }
 }
 
+impl Beneath {
+    /// Allows it by this ruleset, in the root that this process is in.
+    fn allow_in(&self, made: &orlop_sys::landlock::Ruleset) -> rustix::io::Result<()> {
+        // Magic links are followed, too: /dev/stdout leads over one.
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let at = rustix::fs::open(&self.path, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&at)?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        // The others are of directories, and mean nothing here.
+        let can_be = if is_directory {
+            u64::MAX
+        } else {
+            rights::OF_NO_DIRECTORY
+        };
+        if self.allowed & can_be == 0 {
+            return Ok(());
+        }
+        made.allow_beneath(&at, self.allowed & can_be)
+    }
+
+    fn place(&self) -> String {
+        format!("{}: {}", self.place, self.path.display())
+    }
+}
+
 impl Restriction {
     /// Restricts this thread, for good. It needs CAP_SYS_ADMIN in its user namespace, or no new
     /// privileges; and to be in the container's root.
@@ -235,35 +261,17 @@ impl Restriction {
     fn try_enforce(&self) -> Result<()> {
         let Restriction { ruleset, late } = self;
         let made = orlop_sys::landlock::Ruleset::new(ruleset.handled).context("make a ruleset")?;
-        for Beneath {
-            allowed,
-            path,
-            place,
-        } in &ruleset.beneath
-        {
-            let what = || format!("{place}: {}", path.display());
-            // Magic links are followed, too: /dev/stdout leads over one.
-            let opened = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-            let at = match opened {
-                Err(Errno::NOENT | Errno::NOTDIR) if *late => continue,
+        for rule in &ruleset.beneath {
+            match rule.allow_in(&made) {
+                Ok(()) => {}
+                // By whatever error: it is the container's to choose, a link to itself for one.
+                Err(_) if *late => {}
                 Err(Errno::NOENT | Errno::NOTDIR) => bail!(
                     "{}: no such file or directory in the container; take it out, or have it \
                      made before",
-                    what()
+                    rule.place()
                 ),
-                other => other.with_context(what)?,
-            };
-            let stat = rustix::fs::fstat(&at).with_context(what)?;
-            let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-            // The others are of directories, and mean nothing here.
-            let can_be = if is_directory {
-                u64::MAX
-            } else {
-                rights::OF_NO_DIRECTORY
-            };
-            if allowed & can_be != 0 {
-                made.allow_beneath(&at, allowed & can_be)
-                    .with_context(what)?;
+                Err(errno) => return Err(anyhow::Error::from(errno).context(rule.place())),
             }
         }
         for Port { allowed, port } in &ruleset.ports {

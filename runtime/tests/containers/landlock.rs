@@ -226,9 +226,16 @@ fn a_ruleset_allows_one_and_denies_another() {
     let exec = || text(&bench.call(&["exec", &id, "sh", "-c", both])).1;
     assert_eq!(exec(), expected);
     // It would else be the container's to say whether anything can be executed there.
-    std::fs::remove_file(bench.rootfs().join("linked")).unwrap();
+    let linked = bench.rootfs().join("linked");
+    std::fs::remove_file(&linked).unwrap();
     let denied = |name: &str| format!("cat: can't open '/{name}': Permission denied\n");
-    assert_eq!(exec(), format!("{}{}", denied("open"), denied("shut")));
+    let neither = format!("{}{}", denied("open"), denied("shut"));
+    assert_eq!(exec(), neither);
+    for target in ["linked", &"x".repeat(300)] {
+        std::os::unix::fs::symlink(target, &linked).unwrap();
+        assert_eq!(exec(), neither, "{target}");
+        std::fs::remove_file(&linked).unwrap();
+    }
     bench.quiet(&["delete", "--force", &id]);
     bench.assert_nothing_left();
 }
