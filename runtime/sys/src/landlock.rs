@@ -87,7 +87,9 @@ impl Ruleset {
     /// directory, only the rights of files.
     ///
     /// # Errors
-    /// EINVAL for rights that are not handled, or of another kind of file; ENOMSG for none.
+    /// EINVAL for rights that are not handled, or of another kind of file; ENOMSG for none;
+    /// EBADFD for a file of the kernel's own that is mounted nowhere, as pipes, sockets and memfds
+    /// are. Nothing has to be allowed there: Landlock denies nothing of such files.
     pub fn allow_beneath(&self, at: impl AsFd, allowed: u64) -> Result<()> {
         let parent = at.as_fd();
         let rule = PathBeneath {
@@ -178,6 +180,36 @@ mod tests {
             std::fs::read(&open).unwrap()
         });
         assert_eq!(thread.join().unwrap(), b"x");
+    }
+
+    /// What is opened again by /proc/self/fd.
+    #[test]
+    fn nothing_of_a_pipe_or_a_memfd_is_denied() {
+        if abi().is_err() {
+            eprintln!("skipped: this kernel has no Landlock");
+            return;
+        }
+        let (pipe, _other) = rustix::pipe::pipe().unwrap();
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let memory = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let handled = Handled {
+            files: READ_FILE,
+            ..Handled::default()
+        };
+        let thread = std::thread::spawn(move || {
+            let ruleset = Ruleset::new(handled).unwrap();
+            for fd in [pipe.as_fd(), socket.as_fd(), memory.as_fd()] {
+                assert_eq!(ruleset.allow_beneath(fd, READ_FILE), Err(Errno::BADFD));
+            }
+            rustix::thread::set_no_new_privs(true).unwrap();
+            ruleset.restrict_self().unwrap();
+            for fd in [pipe.as_raw_fd(), memory.as_raw_fd()] {
+                std::fs::File::open(format!("/proc/self/fd/{fd}")).unwrap();
+            }
+            std::fs::read("/proc/self/stat").unwrap_err()
+        });
+        let denied = thread.join().unwrap();
+        assert_eq!(denied.kind(), std::io::ErrorKind::PermissionDenied);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What Landlock forbids in containers, by the annotation's default and by rulesets.
 
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use orlop_sys::seccomp::{Insn, install};
@@ -265,6 +266,31 @@ fn a_ruleset_names_stdout() {
         run.stdout(file).stderr(log).status().unwrap();
         assert_eq!(std::fs::read_to_string(&into).unwrap(), told, "{paths:?}");
     }
+    // A pipe is on no file system that a rule could name, and nothing of it is denied.
+    for paths in [&["/"][..], &["/", "/dev/stdout"]] {
+        annotate(&mut bench, &ruleset(paths));
+        let (mut output, pipe) = std::io::pipe().unwrap();
+        // Of whoever is not its owner, too.
+        rustix::fs::fchmod(&pipe, Mode::from_raw_mode(0o666)).unwrap();
+        let mut run = bench.command(&["run", &bench.id("run")]);
+        let said = run.stdout(pipe).output().unwrap();
+        // It holds the other end.
+        drop(run);
+        assert_eq!(text(&said), (0, String::new()), "{paths:?}");
+        let mut told = String::new();
+        output.read_to_string(&mut told).unwrap();
+        assert_eq!(told, "told\n", "{paths:?}");
+    }
+    bench.args(&["sh", "-c", "echo told >&0"]);
+    annotate(&mut bench, &ruleset(&["/", "/dev/stdin"]));
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut run = bench.command(&["run", &bench.id("run")]);
+    let output = run.stdin(OwnedFd::from(theirs)).output().unwrap();
+    drop(run);
+    assert_eq!(text(&output), (0, String::new()));
+    let mut told = String::new();
+    (&ours).read_to_string(&mut told).unwrap();
+    assert_eq!(told, "told\n");
     bench.assert_nothing_left();
 }
 
