@@ -192,7 +192,7 @@ fn plan(request: &Request, bundle: &Bundle) -> Result<Plan> {
     plan.keep_keyring = request.no_new_keyring;
     let landlock = bundle.landlock.as_ref();
     plan.landlock = landlock.map_or(Ok(None), Asked::of_first)?;
-    plan.warn(&bundle.unknown_capabilities);
+    plan.warn(&bundle.unknown_capabilities, |_| true);
     Ok(plan)
 }
 

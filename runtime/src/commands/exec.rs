@@ -97,7 +97,7 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     hide(linux, standing)?;
     let (process, unknown) = wanted(&bundle, request)?;
     let mut plan = Plan::new(&process, linux)?;
-    plan.warn(&unknown);
+    plan.warn(&unknown, |capability| request.asks_for(capability));
     plan.keep_keyring = record.no_new_keyring;
     let landlock = bundle.landlock.as_ref();
     plan.landlock = landlock.map_or(Ok(None), Asked::of_further)?;
@@ -111,7 +111,7 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
 }
 
 /// The container's own process with what the command line changes, or the given JSON. Beside it,
-/// the names of capabilities that nobody knows.
+/// the names of capabilities in that JSON that nobody knows.
 fn wanted(bundle: &Bundle, request: &Request) -> Result<(Process, Vec<String>)> {
     if let Some(path) = &request.process {
         ensure!(
@@ -169,7 +169,8 @@ fn wanted(bundle: &Bundle, request: &Request) -> Result<(Process, Vec<String>)> 
     process.set_env(Some(env));
     privileges(&mut process, request)?;
     check_process(&process)?;
-    Ok((process, bundle.unknown_capabilities.clone()))
+    // Those of the container were told of as it was made, and --cap takes none.
+    Ok((process, Vec::new()))
 }
 
 /// `UID[:GID]`, decimal and nothing else: a name is an error, never user 0.

@@ -45,10 +45,8 @@ pub(super) fn privileges(process: &mut Process, request: &Request) -> Result<()>
 /// By the names that config.json has, in either case, with or without "CAP_".
 fn more_capabilities(names: &[String]) -> Result<Capabilities> {
     let parse = |name: &String| {
-        let upper = name.to_ascii_uppercase();
-        let full = format!("CAP_{}", upper.strip_prefix("CAP_").unwrap_or(&upper));
         let known: std::result::Result<Capabilities, _> =
-            crate::document::part(&serde_json::json!([full]));
+            crate::document::part(&serde_json::json!([full_name(name)]));
         known.map_err(|_| anyhow::anyhow!("--cap {name}: there is no such capability"))
     };
     let mut all = Capabilities::new();
@@ -58,7 +56,18 @@ fn more_capabilities(names: &[String]) -> Result<Capabilities> {
     Ok(all)
 }
 
+fn full_name(given: &str) -> String {
+    let upper = given.to_ascii_uppercase();
+    format!("CAP_{}", upper.strip_prefix("CAP_").unwrap_or(&upper))
+}
+
 impl Request {
+    /// Whether it asks for this capability itself, by the name that config.json has.
+    pub(super) fn asks_for(&self, capability: &str) -> bool {
+        let mut added = self.capabilities.iter();
+        self.process.is_some() || added.any(|given| full_name(given) == capability)
+    }
+
     /// All of these are in the JSON, which other runtimes let win without a word. (--tty may be
     /// beside it, as conmon has it, where both say the same.)
     pub(super) fn ensure_process_alone(&self) -> Result<()> {

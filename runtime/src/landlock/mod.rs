@@ -105,25 +105,29 @@ pub(crate) fn asked(annotations: Option<&HashMap<String, String>>) -> Result<Opt
 impl Asked {
     /// What the container's first process gets on this kernel. What that lacks is a warning.
     pub(crate) fn of_first(&self) -> Result<Option<Restriction>> {
-        self.on_this_kernel(false)
-    }
-
-    /// What one beside it gets.
-    pub(crate) fn of_further(&self) -> Result<Option<Restriction>> {
-        match self {
-            Asked::Default => Ok(None),
-            Asked::Given(_) => self.on_this_kernel(true),
-        }
-    }
-
-    fn on_this_kernel(&self, late: bool) -> Result<Option<Restriction>> {
-        let settled = self.on(abi());
-        let settled = settled.with_context(|| format!("annotation {ANNOTATION}"))?;
+        let settled = self.on_this_kernel()?;
         if let Some(warning) = settled.warning {
             log::warn(&format!("annotation {ANNOTATION}: {warning}"));
         }
-        let ruleset = settled.ruleset;
-        Ok(ruleset.map(|ruleset| Restriction { ruleset, late }))
+        let late = false;
+        Ok(settled.ruleset.map(|ruleset| Restriction { ruleset, late }))
+    }
+
+    /// What one beside it gets. The warning was the first one's.
+    pub(crate) fn of_further(&self) -> Result<Option<Restriction>> {
+        let late = true;
+        match self {
+            Asked::Default => Ok(None),
+            Asked::Given(_) => Ok(self
+                .on_this_kernel()?
+                .ruleset
+                .map(|ruleset| Restriction { ruleset, late })),
+        }
+    }
+
+    fn on_this_kernel(&self) -> Result<Settled> {
+        let settled = self.on(abi());
+        settled.with_context(|| format!("annotation {ANNOTATION}"))
     }
 
     /// On a kernel with this version of Landlock.

@@ -76,14 +76,15 @@ impl Plan {
         })
     }
 
-    /// Tells of the capabilities that the process goes without, and of those `unknown`.
-    pub(crate) fn warn(&self, unknown: &[String]) {
+    /// Tells of the capabilities that the process goes without, and of those `unknown`. Of the
+    /// former only those that are `news`: those of the container were told of as it was made.
+    pub(crate) fn warn(&self, unknown: &[String], news: impl Fn(&str) -> bool) {
         for name in unknown {
             log::warn(&format!(
                 "process.capabilities: {name} is left out: there is no such capability"
             ));
         }
-        for name in &self.ungranted {
+        for name in self.ungranted.iter().filter(|name| news(name)) {
             log::warn(&format!(
                 "process.capabilities: {name} is left out: it cannot be granted (we have it not, \
                  or the set that it has to be in as well does not)"

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, mkfifoat};
 use serde_json::{Value, json};
 
 use crate::breakouts::{probe, without_user_namespace};
-use crate::support::{Bench, bench, refused, skipped, text};
+use crate::support::{Bench, bench, refused, skipped, started, text};
 
 const KEY: &str = "org.orlop.landlock";
 
@@ -374,11 +374,11 @@ fn a_wrong_annotation_is_refused() {
 
 /// What a command says, and what it wrote to its log, where the kernel has no Landlock: so
 /// far as it can tell.
-fn without_landlock(bench: &Bench) -> (i32, String, String) {
+fn without_landlock(bench: &Bench, args: &[&str]) -> (i32, String, String) {
     let log = bench.path("log");
     let _ = std::fs::remove_file(&log);
     let mut command = bench.command(&["--log", log.to_str().unwrap()]);
-    command.args(["run", &bench.id("run")]);
+    command.args(args);
     let insn = |code, jt, jf, k| Insn { code, jt, jf, k };
     let number = 444; // landlock_create_ruleset, on all machines
     let program = [
@@ -404,14 +404,26 @@ fn a_kernel_without_landlock_is_told() {
         return;
     };
     bench.args(&["sh", "-c", "exit 7"]);
+    let id = bench.id("run");
+    let run = ["run", &id];
     annotate(&mut bench, "default");
-    let (status, said, logged) = without_landlock(&bench);
+    let (status, said, logged) = without_landlock(&bench, &run);
     assert_eq!((status, &*said), (7, ""));
     let told = logged.contains("level=warning") && logged.contains("this kernel has no Landlock");
     assert!(told && logged.lines().count() == 1, "{logged}");
+    // What exec makes is told of no more: a ruleset that was written out holds for it, too.
+    annotate(
+        &mut bench,
+        r#"{"ruleset": {"handledAccessFS": ["make_sock"]}}"#,
+    );
+    started(&mut bench, &id);
+    let exec = without_landlock(&bench, &["exec", &id, "true"]);
+    assert_eq!(exec, (0, String::new(), String::new()));
+    bench.quiet(&["delete", "--force", &id]);
+    bench.args(&["sh", "-c", "exit 7"]);
     let strict = r#"{"ruleset": {"handledAccessFS": ["make_sock"]}, "disableBestEffort": true}"#;
     annotate(&mut bench, strict);
-    let (status, said, logged) = without_landlock(&bench);
+    let (status, said, logged) = without_landlock(&bench, &run);
     assert!(
         status == 1 && said.contains("this kernel has no Landlock"),
         "{said}"

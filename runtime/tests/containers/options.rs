@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{bench, refused, skipped, started, text};
+use crate::support::{Bench, bench, refused, skipped, started, text};
 
 /// CVE-2026-30892: who is asked for in a way that is not understood is not root.
 #[test]
@@ -285,6 +285,9 @@ fn capabilities_that_cannot_be_granted_are_left_out() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["level"].clone())
         .collect();
     assert_eq!(levels, ["warning", "warning"], "{lines}");
+    // What the container goes without was told of as it was made.
+    let command = ["exec", &id, "true"];
+    assert_eq!(text(&bench.call(&command)), (0, String::new()));
     bench.quiet(&["delete", "--force", &id]);
     bench.assert_nothing_left();
 }
@@ -309,15 +312,27 @@ fn no_more_capabilities_than_our_own() {
     ] {
         bench.config["process"]["capabilities"][set] = json!(["CAP_KILL", "CAP_SYS_TIME"]);
     }
+    let with_fewer = |bench: &Bench, args: &[&str]| {
+        let command = bench.command(args);
+        let mut fewer = Command::new("setpriv");
+        fewer.args(["--bounding-set=-sys_time", "--inh-caps=-sys_time"]);
+        fewer.arg(command.get_program()).args(command.get_args());
+        fewer.current_dir(command.get_current_dir().unwrap());
+        text(&fewer.output().unwrap())
+    };
     bench.args(&["grep", "Cap", "/proc/self/status"]);
-    let command = bench.command(&["run", &bench.id("run")]);
-    let mut fewer = Command::new("setpriv");
-    fewer.args(["--bounding-set=-sys_time", "--inh-caps=-sys_time"]);
-    fewer.arg(command.get_program()).args(command.get_args());
-    fewer.current_dir(command.get_current_dir().unwrap());
-    let (status, said) = text(&fewer.output().unwrap());
+    let (status, said) = with_fewer(&bench, &["run", &bench.id("run")]);
     assert_eq!(status, 0, "{said}");
     assert!(said.contains("CAP_SYS_TIME is left out"), "{said}");
     assert_eq!(said.matches("0000000000000020").count(), 5, "{said}");
+    // Once is enough, but for what an exec asks for itself.
+    let id = bench.id("fewcaps");
+    started(&mut bench, &id);
+    let said = with_fewer(&bench, &["exec", &id, "true"]);
+    assert_eq!(said, (0, String::new()));
+    let (status, said) = with_fewer(&bench, &["exec", "--cap", "sys_time", &id, "true"]);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("CAP_SYS_TIME is left out"), "{said}");
+    bench.quiet(&["delete", "--force", &id]);
     bench.assert_nothing_left();
 }
