@@ -39,6 +39,15 @@
 //! was written out is meant for all that runs in there, and holds for it, too. Its paths are
 //! then looked up in what the container has made of its root; what is gone, or cannot be opened
 //! for whatever reason, is allowed nothing. Else it could forbid every `exec`.
+//!
+//! A health check that is run by `exec` is a program of the image's, at times that the image
+//! can wait for: what a hostile one may do there, the default does not say. Namespaces, the
+//! capabilities and the filter do, which hold for `exec` as for all. The manager's containers
+//! have seven namespaces of their own, so in what `exec` makes there the host's abstract sockets
+//! and processes are out of reach, no device node can be made, and mounts want a capability that
+//! none of them has who is under the default. Where a container is in the host's network or pid
+//! namespace and has health checks, the default is not enough: write out a ruleset, as
+//! `{"ruleset": {"scoped": ["abstract_unix_socket"]}}`.
 
 mod read;
 mod rights;

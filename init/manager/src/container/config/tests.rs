@@ -125,6 +125,25 @@ fn landlock_is_for_whoever_may_not_mount() {
     }
 }
 
+/// What an exec health check runs is outside of Landlock's default: without it, too, nothing of
+/// the host's may be within reach that the default forbids.
+#[test]
+fn no_unit_shares_a_namespace_with_the_host() {
+    for lines in [
+        "",
+        "network = \"none\"",
+        "cap-add = [\"NET_ADMIN\", \"SYS_ADMIN\", \"SYS_PTRACE\", \"MKNOD\"]",
+    ] {
+        let config = with(lines);
+        for kind in ["user", "pid", "mount", "network", "uts", "ipc", "cgroup"] {
+            // New, as there is no path: to join one is another thing.
+            let own = json!({"type": kind});
+            let all = config["linux"]["namespaces"].as_array().unwrap();
+            assert!(all.contains(&own), "{lines}: {kind}");
+        }
+    }
+}
+
 #[test]
 fn limits_of_the_process_are_the_units() {
     assert_eq!(with("")["process"]["rlimits"], json!([]));
