@@ -1,6 +1,11 @@
 //! A connection to systemd: calls that wait for their answers, and the end of a job. Nothing
 //! here waits for longer than [`WITHIN`].
+//!
+//! A bus lets anybody send anything to anybody, whatever was asked to be matched. So what counts
+//! is only what systemd says, by the name that the bus itself gave it, and the bus. Of all else
+//! no more than the header is looked at.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -10,13 +15,18 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use super::address::Address;
-use super::wire::{self, Arguments, Body, Call, FIXED, Incoming};
+use super::manager;
+use super::wire::{self, Arguments, Body, Call, FIXED, Head, Incoming, LONGEST};
 
 /// How long systemd may take for all that it is asked on one connection.
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// A line of the greeting is no longer.
 const LONGEST_LINE: u64 = 512;
+
+/// Ended jobs that are remembered while an answer is waited for. The one that the answer names
+/// cannot have ended long before.
+const REMEMBERED: usize = 64;
 
 /// A call that was refused, for whoever knows what to make of it.
 #[derive(Debug)]
@@ -55,8 +65,10 @@ pub(super) struct Bus {
     deadline: Instant,
     within: Duration,
     last: u32,
-    /// Jobs that ended while something else was waited for: path and result.
-    ended: Vec<(String, String)>,
+    /// The name that the bus gave to systemd; empty until that is known.
+    systemd: String,
+    /// Jobs that ended while an answer was waited for: path and result.
+    ended: VecDeque<(String, String)>,
 }
 
 impl Bus {
@@ -74,17 +86,20 @@ impl Bus {
             deadline: Instant::now() + within,
             within,
             last: 0,
-            ended: Vec::new(),
+            systemd: String::new(),
+            ended: VecDeque::new(),
         };
         bus.greet()?;
         Ok(bus)
     }
 
-    /// Gets a name on the bus, and has it pass on what is said of jobs.
+    /// Gets a name on the bus, has it pass on what is said of jobs, and asks who systemd is.
     fn named(mut self) -> Result<Bus> {
         let member = |member| Call { member, ..BUS };
         self.call(member("Hello"), &Arguments::default())?;
         self.call(member("AddMatch"), &Arguments::default().text(JOBS))?;
+        let name = Arguments::default().text(manager("").destination);
+        self.systemd = self.call(member("GetNameOwner"), &name)?.text()?;
         Ok(self)
     }
 
@@ -103,8 +118,15 @@ impl Bus {
         self.send(b"BEGIN\r\n")
     }
 
+    /// Whether what this one says counts.
+    fn trusts(&self, sender: &str) -> bool {
+        sender == BUS.destination || (!self.systemd.is_empty() && sender == self.systemd)
+    }
+
     /// Calls, and waits for the answer.
     pub(super) fn call(&mut self, call: Call, arguments: &Arguments) -> Result<Body> {
+        // A job of an answer that is still to come has not ended yet.
+        self.ended.clear();
         self.last += 1;
         let serial = self.last;
         let bytes = wire::encode(serial, call, arguments).context(call.member)?;
@@ -123,8 +145,9 @@ impl Bus {
     /// Waits until the job is done, and says how it went.
     pub(super) fn end_of(&mut self, job: &str) -> Result<String> {
         loop {
-            if let Some(at) = self.ended.iter().position(|(path, _)| path == job) {
-                return Ok(self.ended.swap_remove(at).1);
+            let ended = self.ended.drain(..).find(|(path, _)| path == job);
+            if let Some((_, result)) = ended {
+                return Ok(result);
             }
             let incoming = self.receive().context("wait for the job")?;
             self.keep(incoming)?;
@@ -133,8 +156,13 @@ impl Bus {
 
     fn keep(&mut self, incoming: Incoming) -> Result<()> {
         match incoming {
-            Incoming::Signal(name, body) if name == "JobRemoved" => {
-                self.ended.push(body.removed_job()?);
+            Incoming::Signal(interface, name, body)
+                if interface == manager("").interface && name == "JobRemoved" =>
+            {
+                if self.ended.len() == REMEMBERED {
+                    self.ended.pop_front();
+                }
+                self.ended.push_back(body.removed_job()?);
             }
             Incoming::Signal(..) | Incoming::Answer(..) | Incoming::Error(..) | Incoming::Other => {
             }
@@ -153,10 +181,34 @@ impl Bus {
     fn receive(&mut self) -> Result<Incoming> {
         let mut fixed = [0; FIXED];
         self.fill(&mut fixed)?;
-        let mut bytes = vec![0; FIXED + wire::rest(&fixed)?];
+        let (fields, length) = wire::lengths(&fixed)?;
+        if fields > LONGEST {
+            self.pass_over(fields + length)?;
+            return Ok(Incoming::Other);
+        }
+        let mut bytes = vec![0; FIXED + fields];
         bytes[..FIXED].copy_from_slice(&fixed);
         self.fill(&mut bytes[FIXED..])?;
-        wire::decode(&bytes)
+        let head = Head::of(&bytes)?;
+        if !self.trusts(head.sender) {
+            self.pass_over(length)?;
+            return Ok(Incoming::Other);
+        }
+        ensure!(length <= LONGEST, "{} says {length} bytes", head.sender);
+        let mut body = vec![0; length];
+        self.fill(&mut body)?;
+        Ok(head.incoming(body))
+    }
+
+    /// Reads as many bytes, and keeps none.
+    fn pass_over(&mut self, mut length: usize) -> Result<()> {
+        let mut bytes = [0; 4096];
+        while length > 0 {
+            let part = length.min(bytes.len());
+            self.fill(&mut bytes[..part])?;
+            length -= part;
+        }
+        Ok(())
     }
 
     /// Each read on its own, so that a byte a second does not last for ever.

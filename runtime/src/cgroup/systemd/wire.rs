@@ -14,8 +14,15 @@ use super::properties::{Property, Value};
 /// The part of the header whose length is known.
 pub(super) const FIXED: usize = 16;
 
-/// No answer that we ask for comes near.
-const LONGEST: usize = 1 << 20;
+/// No answer that we ask for comes near, and no header of what systemd says.
+pub(super) const LONGEST: usize = 1 << 20;
+
+/// The specification's own, of an array (which the fields are) and of a whole message.
+const LONGEST_FIELDS: usize = 64 << 20;
+const LONGEST_MESSAGE: usize = 128 << 20;
+
+/// How deep the specification lets values be in each other.
+const DEEPEST: usize = 64;
 
 const METHOD_CALL: u8 = 1;
 const METHOD_RETURN: u8 = 2;
@@ -38,8 +45,8 @@ pub(super) enum Incoming {
     Answer(u32, Body),
     /// An error for the call with this number: its name, and what it says.
     Error(u32, String, String),
-    /// A signal of this name.
-    Signal(String, Body),
+    /// A signal: its interface, its name.
+    Signal(String, String, Body),
     Other,
 }
 
@@ -211,6 +218,10 @@ impl Body {
         self.reader("o")?.text().map(str::to_owned)
     }
 
+    pub(super) fn text(&self) -> Result<String> {
+        self.reader("s")?.text().map(str::to_owned)
+    }
+
     /// A text in a variant, as a property has it.
     pub(super) fn variant(&self) -> Result<String> {
         let mut reader = self.reader("v")?;
@@ -279,10 +290,60 @@ impl<'b> Reader<'b> {
         let length = self.take(1)?[0];
         self.string(length.into())
     }
+
+    fn aligned(&mut self, to: usize, length: usize) -> Result<&'b [u8]> {
+        self.at = self.at.next_multiple_of(to);
+        self.take(length)
+    }
+
+    /// Passes over values of any types, `deepest` of them in each other.
+    fn pass(&mut self, mut signature: &[u8], deepest: usize) -> Result<()> {
+        let deeper = deepest
+            .checked_sub(1)
+            .context("values too deep in others")?;
+        while let Some(kind) = signature.first() {
+            let rest = after_one(signature)?;
+            let one = &signature[..signature.len() - rest.len()];
+            match kind {
+                b'y' => self.aligned(1, 1).map(drop)?,
+                b'n' | b'q' => self.aligned(2, 2).map(drop)?,
+                b'b' | b'i' | b'u' | b'h' => self.aligned(4, 4).map(drop)?,
+                b'x' | b't' | b'd' => self.aligned(8, 8).map(drop)?,
+                b's' | b'o' => self.text().map(drop)?,
+                b'g' => self.signature().map(drop)?,
+                b'v' => {
+                    let inner = self.signature()?;
+                    self.pass(inner.as_bytes(), deeper)?;
+                }
+                b'a' => {
+                    let length = self.u32()? as usize;
+                    self.aligned(alignment(one.get(1)), length)?;
+                }
+                b'(' | b'{' => {
+                    self.aligned(8, 0)?;
+                    self.pass(&one[1..one.len() - 1], deeper)?;
+                }
+                other => bail!("a value of type {:?}", char::from(*other)),
+            }
+            signature = rest;
+        }
+        Ok(())
+    }
 }
 
-/// How many bytes follow the fixed part of a header.
-pub(super) fn rest(fixed: &[u8; FIXED]) -> Result<usize> {
+/// What the first element of an array is aligned to, before which nothing counts as its.
+fn alignment(kind: Option<&u8>) -> usize {
+    match kind {
+        Some(b'x' | b't' | b'd' | b'(' | b'{') => 8,
+        Some(b'n' | b'q') => 2,
+        Some(b'y' | b'g' | b'v') | None => 1,
+        Some(_) => 4,
+    }
+}
+
+/// How many bytes follow the fixed part of a header: the fields with what aligns the arguments
+/// after them, and the arguments.
+pub(super) fn lengths(fixed: &[u8; FIXED]) -> Result<(usize, usize)> {
     let number = |at| {
         let is_big = fixed[0] == b'B';
         let mut reader = Reader {
@@ -293,58 +354,110 @@ pub(super) fn rest(fixed: &[u8; FIXED]) -> Result<usize> {
         reader.u32().map(|number| number as usize)
     };
     let (body, fields) = (number(4)?, number(12)?);
+    let whole = fields.next_multiple_of(8).saturating_add(body);
     ensure!(
-        [b'l', b'B'].contains(&fixed[0]) && fixed[3] == 1 && body.max(fields) <= LONGEST,
+        [b'l', b'B'].contains(&fixed[0])
+            && fixed[3] == 1
+            && fields <= LONGEST_FIELDS
+            && whole <= LONGEST_MESSAGE,
         "that is no D-Bus message"
     );
-    Ok(fields.next_multiple_of(8) + body)
+    Ok((fields.next_multiple_of(8), body))
 }
 
-/// A whole message.
-pub(super) fn decode(bytes: &[u8]) -> Result<Incoming> {
-    let (order, kind) = match bytes {
-        [order, kind, ..] => (*order, *kind),
-        [] | [_] => bail!("that is no D-Bus message"),
-    };
-    let is_big = order == b'B';
-    let mut reader = Reader {
-        bytes,
-        at: 12,
-        is_big,
-    };
-    let end = FIXED + reader.u32()? as usize;
-    let (mut answered, mut member, mut error, mut signature) = (None, "", "", "");
-    while reader.at < end {
-        reader.at = reader.at.next_multiple_of(8);
-        let code = reader.take(1)?[0];
-        match (code, reader.signature()?) {
-            (3, "s") => member = reader.text()?,
-            (4, "s") => error = reader.text()?,
-            (5, "u") => answered = Some(reader.u32()?),
-            (8, "g") => signature = reader.signature()?,
-            // What else the specification knows: path, interface, both ends, descriptors.
-            (_, "s" | "o") => drop(reader.text()?),
-            (_, "u") => drop(reader.u32()?),
-            (_, other) => bail!("a field of type {other:?} in a D-Bus header"),
+/// What stands before the arguments of a message that came, as far as it is of use here.
+#[derive(Debug)]
+pub(super) struct Head<'b> {
+    kind: u8,
+    is_big: bool,
+    answered: Option<u32>,
+    interface: &'b str,
+    member: &'b str,
+    error: &'b str,
+    /// Who sent it, by the name that the bus gave; the bus itself writes it here.
+    pub(super) sender: &'b str,
+    signature: &'b str,
+}
+
+impl<'b> Head<'b> {
+    /// Of the fixed part and the fields. A field that is not known is, as the specification
+    /// wants it, passed over.
+    pub(super) fn of(bytes: &'b [u8]) -> Result<Head<'b>> {
+        let (order, kind) = match bytes {
+            [order, kind, ..] => (*order, *kind),
+            [] | [_] => bail!("that is no D-Bus message"),
+        };
+        let is_big = order == b'B';
+        let mut reader = Reader {
+            bytes,
+            at: 12,
+            is_big,
+        };
+        let end = FIXED + reader.u32()? as usize;
+        let mut head = Head {
+            kind,
+            is_big,
+            answered: None,
+            interface: "",
+            member: "",
+            error: "",
+            sender: "",
+            signature: "",
+        };
+        while reader.at < end {
+            reader.at = reader.at.next_multiple_of(8);
+            let code = reader.take(1)?[0];
+            match (code, reader.signature()?) {
+                (2, "s") => head.interface = reader.text()?,
+                (3, "s") => head.member = reader.text()?,
+                (4, "s") => head.error = reader.text()?,
+                (5, "u") => head.answered = Some(reader.u32()?),
+                (7, "s") => head.sender = reader.text()?,
+                (8, "g") => head.signature = reader.signature()?,
+                (_, other) => reader.pass(other.as_bytes(), DEEPEST)?,
+            }
+        }
+        Ok(head)
+    }
+
+    /// With the arguments, the whole message.
+    pub(super) fn incoming(&self, bytes: Vec<u8>) -> Incoming {
+        let body = Body {
+            signature: self.signature.to_owned(),
+            bytes,
+            is_big: self.is_big,
+        };
+        match (self.kind, self.answered) {
+            (METHOD_RETURN, Some(serial)) => Incoming::Answer(serial, body),
+            (ERROR, Some(serial)) => {
+                // What it says may be missing.
+                let said = body.reader("s").and_then(|mut reader| reader.text());
+                let said = said.unwrap_or_default().to_owned();
+                Incoming::Error(serial, self.error.to_owned(), said)
+            }
+            (SIGNAL, _) => {
+                Incoming::Signal(self.interface.to_owned(), self.member.to_owned(), body)
+            }
+            _ => Incoming::Other,
         }
     }
-    let start = end.next_multiple_of(8).min(bytes.len());
-    let body = Body {
-        signature: signature.to_owned(),
-        bytes: bytes[start..].to_vec(),
-        is_big,
-    };
-    Ok(match (kind, answered) {
-        (METHOD_RETURN, Some(serial)) => Incoming::Answer(serial, body),
-        (ERROR, Some(serial)) => {
-            // What it says may be missing.
-            let said = body.reader("s").and_then(|mut reader| reader.text());
-            let said = said.unwrap_or_default().to_owned();
-            Incoming::Error(serial, error.to_owned(), said)
+}
+
+/// What is left of a signature after its first whole type.
+fn after_one(signature: &[u8]) -> Result<&[u8]> {
+    let mut open = 0_usize;
+    for (at, kind) in signature.iter().enumerate() {
+        match kind {
+            b'a' => continue,
+            b'(' | b'{' => open += 1,
+            b')' | b'}' => open = open.checked_sub(1).context("a type that only ends")?,
+            _ => {}
         }
-        (SIGNAL, _) => Incoming::Signal(member.to_owned(), body),
-        _ => Incoming::Other,
-    })
+        if open == 0 {
+            return Ok(&signature[at + 1..]);
+        }
+    }
+    bail!("a type without its end")
 }
 
 #[cfg(test)]

@@ -41,8 +41,16 @@ fn text(value: &str) -> Vec<u8> {
     [&length[..], value.as_bytes(), &[0]].concat()
 }
 
-/// A message as the D-Bus specification lays it out, written by hand.
+const SYSTEMD: &str = ":1.1";
+
+/// One of systemd's.
 fn message(kind: u8, fields: &[(u8, u8, Vec<u8>)], body: &[u8]) -> Vec<u8> {
+    let sender = (7, b's', text(SYSTEMD));
+    plain(kind, &[&[sender], fields].concat(), body)
+}
+
+/// A message as the D-Bus specification lays it out, written by hand.
+fn plain(kind: u8, fields: &[(u8, u8, Vec<u8>)], body: &[u8]) -> Vec<u8> {
     let mut all = vec![b'l', kind, 0, 1];
     all.extend_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
     all.extend_from_slice(&[9, 0, 0, 0, 0, 0, 0, 0]);
@@ -61,20 +69,28 @@ fn answer(to: u32, body: &[u8]) -> Vec<u8> {
 }
 
 fn removed(job: &str, result: &str) -> Vec<u8> {
+    removed_by(SYSTEMD, manager("").interface, job, result)
+}
+
+fn removed_by(sender: &str, interface: &str, job: &str, result: &str) -> Vec<u8> {
     let mut body = vec![7, 0, 0, 0];
     for part in [job, "x.scope", result] {
         body.resize(body.len().next_multiple_of(4), 0);
         body.extend(text(part));
     }
     let fields = [
+        (7, b's', text(sender)),
+        (2, b's', text(interface)),
         (3, b's', text("JobRemoved")),
         (8, b'g', b"\x04uoss\0".to_vec()),
     ];
-    message(4, &fields, &body)
+    plain(4, &fields, &body)
 }
 
 fn over(socket: UnixStream) -> Result<Bus> {
-    Bus::over(socket, Duration::from_secs(20))
+    let mut bus = Bus::over(socket, Duration::from_secs(20))?;
+    SYSTEMD.clone_into(&mut bus.systemd);
+    Ok(bus)
 }
 
 #[test]
@@ -95,7 +111,7 @@ fn a_call_is_as_the_specification_has_it() {
             fields.push((code, kind, text(value)));
         }
         fields.push((8, b'g', b"\x02ss\0".to_vec()));
-        let mut call = message(1, &fields, &body);
+        let mut call = plain(1, &fields, &body);
         call[8] = 1;
         expect(other, &call);
         other.write_all(&answer(1, &text("/job/5"))).unwrap();
@@ -179,6 +195,78 @@ fn strangers_are_not_listened_to() {
     }
 }
 
+/// Who systemd is, the bus says.
+#[test]
+fn systemd_is_asked_for() {
+    let (socket, other) = with(|other| {
+        other.write_all(WELCOME).unwrap();
+        let from_bus = |to: u8, body: &[u8]| {
+            let sender = (7, b's', text("org.freedesktop.DBus"));
+            let serial = (5, b'u', vec![to, 0, 0, 0]);
+            plain(2, &[sender, serial, (8, b'g', b"\x01s\0".to_vec())], body)
+        };
+        // Before that is known, its word is nobody's.
+        other.write_all(&answer(1, &text("/"))).unwrap();
+        for (to, said) in [(1, ":1.9"), (2, ""), (3, SYSTEMD)] {
+            other.write_all(&from_bus(to, &text(said))).unwrap();
+        }
+        other.read_to_end(&mut Vec::new()).unwrap();
+    });
+    let bus = Bus::over(socket, Duration::from_secs(20)).and_then(Bus::named);
+    assert_eq!(bus.map(|bus| bus.systemd).unwrap(), SYSTEMD);
+    other.join().unwrap();
+}
+
+/// All that any user may send to anybody.
+#[test]
+fn a_stranger_changes_nothing() {
+    let (socket, other) = with(|other| {
+        other.write_all(WELCOME).unwrap();
+        let stranger = || (7, b's', text(":1.66"));
+        let manager = manager("").interface;
+        let serial = (5, b'u', vec![1, 0, 0, 0]);
+        let signal = [
+            stranger(),
+            (2, b's', text(manager)),
+            (3, b's', text("JobRemoved")),
+            (8, b'g', b"\x01y\0".to_vec()),
+        ];
+        let mut long = plain(4, &signal, &[0; LONGEST + 1]);
+        long.extend(plain(
+            4,
+            &[(200, b'z', text(&"x".repeat(LONGEST))), stranger()],
+            &[1],
+        ));
+        for (what, bytes) in [
+            ("job", removed_by(":1.66", manager, "/job/5", "failed")),
+            ("no sender", removed_by("", manager, "/job/5", "failed")),
+            ("type", plain(4, &signal, &[7])),
+            ("field", plain(4, &[(200, b'y', vec![1]), stranger()], &[])),
+            ("long", long),
+            ("answer", plain(2, &[stranger(), serial.clone()], &[])),
+            ("error", plain(3, &[stranger(), serial], &[])),
+        ] {
+            other.write_all(&bytes).unwrap_or_else(|_| panic!("{what}"));
+        }
+        for job in 10..1000 {
+            let job = format!("/job/{job}");
+            other.write_all(&removed(&job, "done")).unwrap();
+        }
+        let of_other = removed_by(SYSTEMD, "a.b", "/job/5", "failed");
+        other.write_all(&of_other).unwrap();
+        other.write_all(&removed("/job/5", "done")).unwrap();
+        other.write_all(&answer(1, &text("/job/5"))).unwrap();
+        other.read_to_end(&mut Vec::new()).unwrap();
+    });
+    let mut bus = over(socket).unwrap();
+    let body = bus.call(CALL, &Arguments::default()).unwrap();
+    assert_eq!(bus.ended.len(), REMEMBERED);
+    let job = body.object().unwrap();
+    assert_eq!((&*job, &*bus.end_of(&job).unwrap()), ("/job/5", "done"));
+    drop(bus);
+    other.join().unwrap();
+}
+
 /// Neither one who says nothing nor one who never stops is waited for for ever.
 #[test]
 fn silence_ends() {
@@ -192,6 +280,7 @@ fn silence_ends() {
         while other.write_all(&removed("/job/1", "done")).is_ok() {}
     });
     let mut bus = Bus::over(socket, within).unwrap();
+    SYSTEMD.clone_into(&mut bus.systemd);
     let error = format!("{:#}", bus.call(CALL, &Arguments::default()).unwrap_err());
     assert!(error.contains("D: no answer within 0 s"), "{error}");
     drop(bus);

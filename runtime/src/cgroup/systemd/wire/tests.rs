@@ -66,11 +66,55 @@ fn from_a_machine_of_the_other_kind() {
     let fields = b"\x05\x01u\0\0\0\0\x07\x08\x01g\0\x01o\0\0";
     let head = b"B\x02\0\x01\0\0\0\x07\0\0\0\x01\0\0\0\x0f";
     let bytes = [&head[..], fields, b"\0\0\0\x02/j\0"].concat();
-    assert_eq!(rest(head).unwrap(), bytes.len() - FIXED);
-    match decode(&bytes).unwrap() {
+    assert_eq!(lengths(head).unwrap(), (16, 7));
+    let (head, body) = bytes.split_at(FIXED + 16);
+    match Head::of(head).unwrap().incoming(body.to_vec()) {
         Incoming::Answer(7, body) => assert_eq!(body.object().unwrap(), "/j"),
         other => panic!("{other:?}"),
     }
+}
+
+/// A field of whatever type that the specification may know one day.
+#[test]
+fn unknown_fields_are_passed_over() {
+    let values: [&[u8]; 9] = [
+        b"\x01y\0\x07",
+        b"\x01q\0\x07\0",
+        b"\x01b\0\x01\0\0\0",
+        b"\x01x\0\0\0\0\0\x01\0\0\0\0\0\0\0",
+        b"\x01o\0\x01\0\0\0/\0",
+        b"\x01g\0\x02ss\0",
+        b"\x01v\0\x01y\0\x07",
+        b"\x02at\0\0\0\0\x08\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0",
+        // The code and this are 11 bytes; then the byte, what aligns the length of the array,
+        // that, and what aligns its first element.
+        b"\x08(ya{sy})\0\0\0\0\0\0\x07\0\0\0\x07\0\0\0\x01\0\0\0k\0\x05",
+    ];
+    for value in values {
+        let mut bytes = vec![b'l', SIGNAL, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 200];
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes.extend_from_slice(b"\x07\x01s\0\x02\0\0\0:1\0");
+        bytes[12] = u8::try_from(bytes.len() - FIXED).unwrap();
+        let head = Head::of(&bytes).unwrap_or_else(|error| panic!("{value:?}: {error:#}"));
+        assert_eq!(head.sender, ":1", "{value:?}");
+    }
+    for signature in ["(", ")", "a", "z", "(}", "a(", "{y"] {
+        let mut reader = Reader {
+            bytes: &[0; 64],
+            at: 0,
+            is_big: false,
+        };
+        let passed = reader.pass(signature.as_bytes(), DEEPEST);
+        assert!(passed.is_err() || signature == "(}", "{signature}");
+    }
+    let deep = [b"(".repeat(100), b")".repeat(100)].concat();
+    let mut reader = Reader {
+        bytes: &[0; 64],
+        at: 0,
+        is_big: false,
+    };
+    assert!(reader.pass(&deep, DEEPEST).is_err());
 }
 
 proptest! {
@@ -86,10 +130,11 @@ proptest! {
             bytes[12..FIXED].copy_from_slice(&[length, 0, 0, 0]);
         }
         if let Some(fixed) = bytes.first_chunk() {
-            let _ = rest(fixed);
+            let _ = lengths(fixed);
         }
-        if let Ok(Incoming::Answer(_, body) | Incoming::Signal(_, body)) = decode(&bytes) {
-            let _ = (body.object(), body.variant(), body.removed_job());
+        let came = Head::of(&bytes).map(|head| head.incoming(bytes.clone()));
+        if let Ok(Incoming::Answer(_, body) | Incoming::Signal(_, _, body)) = came {
+            let _ = (body.object(), body.text(), body.variant(), body.removed_job());
         }
     }
 }
