@@ -35,7 +35,7 @@ pub(crate) use freeze::{freeze, is_frozen, thaw};
 pub(crate) use kill::{ends_within, identity, kill, signal};
 use limits::Write;
 pub(crate) use manager::Manager;
-pub(crate) use processes::processes;
+pub(crate) use processes::{open_of, processes};
 pub(crate) use stats::stats;
 pub(crate) use systemd::{Scope, attach, forget, stop};
 pub(crate) use update::update;
@@ -451,19 +451,6 @@ pub(crate) fn open_below(path: &Path, below: &Path) -> Result<OwnedFd> {
     };
     rustix::fs::openat2(open(path)?, name, flags, Mode::empty(), resolve)
         .with_context(|| format!("no {} in {}", below.display(), describe(path)))
-}
-
-/// The cgroup that a process is in now, for `exec` and `start`.
-pub(crate) fn open_of(pid: i32) -> Result<Option<OwnedFd>> {
-    let Some(mount) = mount_point() else {
-        return Ok(None);
-    };
-    let file = format!("/proc/{pid}/cgroup");
-    let text = std::fs::read_to_string(&file).with_context(|| file.clone())?;
-    let Some(below) = text.lines().find_map(|line| line.strip_prefix("0::/")) else {
-        return Ok(None);
-    };
-    open(&mount.join(below)).map(Some)
 }
 
 /// What would be worked out of a configuration, without a cgroup.

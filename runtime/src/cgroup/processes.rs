@@ -1,11 +1,12 @@
-//! Who lives in a cgroup.
+//! Who lives in a cgroup, and in which one somebody does.
 
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
 
-use super::describe;
+use super::{describe, mount_point, open};
 
 /// The ids of all processes in the cgroup and below it, in order; none if it is gone.
 pub(crate) fn processes(path: &Path) -> Result<Vec<i32>> {
@@ -31,4 +32,20 @@ fn list_processes(path: &Path, depth: usize, pids: &mut Vec<i32>) -> std::io::Re
         }
     }
     Ok(())
+}
+
+/// The cgroup that a process is in now, for `exec` and `start`.
+pub(crate) fn open_of(pid: i32) -> Result<Option<OwnedFd>> {
+    place_of(pid)?.map(|place| open(&place)).transpose()
+}
+
+/// The path of the cgroup that a process is in now; `None` without cgroup v2.
+pub(super) fn place_of(pid: i32) -> Result<Option<PathBuf>> {
+    let Some(mount) = mount_point() else {
+        return Ok(None);
+    };
+    let file = format!("/proc/{pid}/cgroup");
+    let text = std::fs::read_to_string(&file).with_context(|| file.clone())?;
+    let below = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    Ok(below.map(|below| mount.join(below)))
 }

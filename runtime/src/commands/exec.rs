@@ -257,7 +257,9 @@ fn make(
     let child = launch_entry(args, entry).context("make a process in it")?;
     drop(lent);
     let started = (|| {
-        moved.map_or(Ok(()), |scope| cgroup::attach(scope, child.pid))?;
+        if let Some((scope, path)) = moved {
+            cgroup::attach(scope, path, record.pid, child.pid)?;
+        }
         oom::set(standing, child.pid, score)?;
         let pid = process::pid(child.pid)?;
         apply_rlimits(pid, process.rlimits().as_deref().unwrap_or_default())?;
@@ -290,12 +292,15 @@ fn make(
     Ok(child)
 }
 
-/// The scope that systemd has to move our child to, as nobody can be born there who comes from
-/// where we are: a user's login, for one.
-fn by_systemd<'r>(record: &'r Record, request: &Request) -> Result<Option<&'r cgroup::Scope>> {
+/// The scope that systemd has to move our child to, and its cgroup, as nobody can be born there
+/// who comes from where we are: a user's login, for one.
+fn by_systemd<'r>(
+    record: &'r Record,
+    request: &Request,
+) -> Result<Option<(&'r cgroup::Scope, &'r Path)>> {
     match (&record.scope, &record.cgroup) {
         (Some(scope), Some(path)) if request.cgroup.is_none() && !cgroup::may_enter(path)? => {
-            Ok(Some(scope))
+            Ok(Some((scope, path)))
         }
         (Some(_) | None, _) => Ok(None),
     }

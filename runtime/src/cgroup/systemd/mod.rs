@@ -19,13 +19,14 @@ mod properties;
 mod wire;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Linux;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{self, Write};
+use super::processes::place_of;
 use super::{Cgroup, Made, check_thawed, devices, enable_controllers, mount_point, open, rules};
 use crate::standing::Standing;
 use bus::{Bus, Refused};
@@ -242,14 +243,10 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
 
 /// systemd says that it is there, but only where it is expected is it found again.
 fn check_place(pid: i32, path: &Path) -> Result<()> {
-    let file = format!("/proc/{pid}/cgroup");
-    let text = std::fs::read_to_string(&file).with_context(|| file.clone())?;
-    let mount = mount_point().context("no cgroup2 file system any more")?;
-    let found = text.lines().find_map(|line| line.strip_prefix("0::/"));
-    let found: PathBuf = mount.join(found.unwrap_or_default());
+    let found = place_of(pid)?.context("no cgroup2 file system any more")?;
     ensure!(
         found == path,
-        "systemd put the container's process into {}, not into {}",
+        "systemd put process {pid} into {}, not into {}",
         found.display(),
         path.display()
     );
@@ -278,20 +275,40 @@ pub(crate) fn stop(scope: &Scope) -> Result<()> {
         .with_context(|| format!("stop {unit}"))
 }
 
-/// Moves one more process into the scope, which only systemd can where that process comes from
-/// somebody else's part of the tree.
-pub(crate) fn attach(scope: &Scope, pid: i32) -> Result<()> {
+/// Moves a process to where `first` is, the container's own, in the scope at `path`. Only
+/// systemd can where that process comes from somebody else's part of the tree. At the scope's
+/// top there is no room when the container has made cgroups of its own below.
+pub(crate) fn attach(scope: &Scope, path: &Path, first: i32, pid: i32) -> Result<()> {
     let unit = scope.unit.as_str();
     let what = || format!("move process {pid} to {unit}");
     let pids = [u32::try_from(pid).with_context(what)?];
+    let place = place_of(first)?.context("no cgroup2 file system any more")?;
+    let subcgroup = subcgroup(path, &place).with_context(what)?;
     connect(scope.user)?
         .call(
             manager("AttachProcessesToUnit"),
-            &texts(unit, "").numbers(&pids),
+            &texts(unit, &subcgroup).numbers(&pids),
         )
-        .map(drop)
         .map_err(explain)
+        .and_then(|_| check_place(pid, &place))
         .with_context(what)
+}
+
+/// What systemd calls a cgroup in a scope's: nothing for that itself, else an absolute path.
+fn subcgroup(scope: &Path, place: &Path) -> Result<String> {
+    let below = place.strip_prefix(scope).with_context(|| {
+        format!(
+            "the container's process is in {} now, not in {}; take it back there, or say with \
+             --cgroup where to go",
+            place.display(),
+            scope.display()
+        )
+    })?;
+    match below.to_str() {
+        Some("") => Ok(String::new()),
+        Some(below) => Ok(format!("/{below}")),
+        None => bail!("{}: systemd takes only UTF-8", place.display()),
+    }
 }
 
 /// Forgets the scope of a container whose cgroup is gone.
@@ -316,3 +333,6 @@ pub(super) fn set(scope: &Scope, writes: &[Write]) -> Result<()> {
     .map_err(explain)
     .with_context(|| format!("set the properties of {}", scope.unit))
 }
+
+#[cfg(test)]
+mod tests;
