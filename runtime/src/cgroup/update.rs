@@ -14,6 +14,7 @@ use orlop_sys::bpf::{
 use rustix::fs::{Mode, OFlags};
 
 use super::limits::{self, Write};
+use super::systemd::News;
 use super::{Cgroup, Scope, describe, devices, enable_controllers, mount_point, systemd};
 use crate::standing::Standing;
 
@@ -51,6 +52,22 @@ pub(crate) fn update(
         systemd::round(&mut writes);
     }
     enable_controllers(mount, path, &writes)?;
+    let rules = resources.devices().as_deref();
+    let rules = rules.filter(|_| standing.limits_devices());
+    apply(&cgroup, &writes, rules, |writes| {
+        scope.map_or(Ok(None), |scope| systemd::news(scope, writes))
+    })
+}
+
+/// All of it or none. `reach` finds whoever has to be told.
+fn apply(
+    cgroup: &Cgroup,
+    writes: &[Write],
+    rules: Option<&[LinuxDeviceCgroup]>,
+    reach: impl FnOnce(&[Write]) -> Result<Option<News>>,
+) -> Result<()> {
+    // The first, because device rules are not put back.
+    let news = reach(writes)?;
     let mut undo = Vec::with_capacity(writes.len());
     let applied = writes
         .iter()
@@ -60,13 +77,10 @@ pub(crate) fn update(
             undo.extend(before.map(|before| previous(write, &before)));
             Ok(())
         })
-        .and_then(|()| match resources.devices() {
-            Some(rules) if standing.limits_devices() => cgroup.replace_devices(rules),
-            Some(_) | None => Ok(()),
-        })
+        .and_then(|()| rules.map_or(Ok(()), |rules| cgroup.replace_devices(rules)))
         // The last, because it cannot be put back.
-        .and_then(|()| scope.map_or(Ok(()), |scope| systemd::set(scope, &writes)));
-    applied.map_err(|error| put_back(&cgroup, undo, error))
+        .and_then(|()| news.map_or(Ok(()), News::tell));
+    applied.map_err(|error| put_back(cgroup, undo, error))
 }
 
 /// The error of an update, once what it changed is as it was.
@@ -371,6 +385,22 @@ mod tests {
             lines(r#"{"cpu":{"period":5000}}"#, &nothing).unwrap(),
             ["cpu.max=max 5000"]
         );
+    }
+
+    /// A file of the kernel's takes a whole value at once; one of a disk shows each write.
+    #[test]
+    fn nothing_is_written_before_systemd_is_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pids.max");
+        std::fs::write(&file, "5\n").unwrap();
+        let cgroup = Cgroup::of(dir.path()).unwrap();
+        let writes = [write("pids.limit", "pids", "pids.max", "1234567")];
+        let update = |reach: fn(&[Write]) -> Result<Option<News>>| {
+            let applied = apply(&cgroup, &writes, None, reach);
+            (applied.is_ok(), std::fs::read_to_string(&file).unwrap())
+        };
+        assert_eq!(update(|_| bail!("no bus")), (false, "5\n".to_owned()));
+        assert_eq!(update(|_| Ok(None)), (true, "1234567".to_owned()));
     }
 
     #[test]

@@ -316,22 +316,38 @@ pub(crate) fn forget(scope: &Scope) -> Result<()> {
     reset(&mut connect(scope.user)?, &scope.unit).with_context(|| format!("reset {}", scope.unit))
 }
 
-/// Tells systemd of limits that were written.
-pub(super) fn set(scope: &Scope, writes: &[Write]) -> Result<()> {
+/// Limits that systemd is going to be told of, as soon as they are written: it is there.
+#[derive(Debug)]
+pub(super) struct News {
+    bus: Bus,
+    unit: String,
+    properties: Vec<Property>,
+}
+
+/// Reaches systemd, if these are limits that it knows.
+pub(super) fn news(scope: &Scope, writes: &[Write]) -> Result<Option<News>> {
     let properties = properties::of(writes);
     if properties.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let mut bus = connect(scope.user)?;
-    // Until the next boot, longer than which no scope is there.
-    let arguments = Arguments::default().text(&scope.unit).yes();
-    bus.call(
-        manager("SetUnitProperties"),
-        &arguments.properties(&properties),
-    )
-    .map(drop)
-    .map_err(explain)
-    .with_context(|| format!("set the properties of {}", scope.unit))
+    Ok(Some(News {
+        bus: connect(scope.user)?,
+        unit: scope.unit.clone(),
+        properties,
+    }))
+}
+
+impl News {
+    pub(super) fn tell(mut self) -> Result<()> {
+        // Until the next boot, longer than which no scope is there.
+        let arguments = Arguments::default().text(&self.unit).yes();
+        let arguments = arguments.properties(&self.properties);
+        self.bus
+            .call(manager("SetUnitProperties"), &arguments)
+            .map(drop)
+            .map_err(explain)
+            .with_context(|| format!("set the properties of {}", self.unit))
+    }
 }
 
 #[cfg(test)]
