@@ -254,7 +254,7 @@ fn make(
     let score = process.oom_score_adj();
     let lent = oom::lend(standing, score)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let child = launch_entry(args, entry).context("make a process in it")?;
+    let child = launch_entry(args, entry).map_err(|error| unmade(&record.id, error))?;
     drop(lent);
     let started = (|| {
         if let Some((scope, path)) = moved {
@@ -290,6 +290,14 @@ fn make(
         return Err(error);
     }
     Ok(child)
+}
+
+/// What the helper says is as the process itself would say it, were there no helper.
+fn unmade(id: &str, error: anyhow::Error) -> anyhow::Error {
+    if error.is::<Failure>() {
+        return error;
+    }
+    error.context(format!("make a process in container {id}"))
 }
 
 /// The scope that systemd has to move our child to, and its cgroup, as nobody can be born there
@@ -449,6 +457,14 @@ fn open_terminal(entry: &mut Entry) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_process_it_was_to_be() {
+        let said = Failure::new(Some("join"), &anyhow::anyhow!("no"));
+        assert_eq!(format!("{:#}", unmade("web", said.into())), "join: no");
+        let error = format!("{:#}", unmade("web", anyhow::anyhow!("clone3: no")));
+        assert_eq!(error, "make a process in container web: clone3: no");
+    }
 
     #[test]
     fn users_are_numbers() {
