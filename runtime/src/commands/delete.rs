@@ -98,19 +98,17 @@ fn remove(dir: Dir, id: &str, force: bool) -> Result<()> {
 
 /// Has systemd take its cgroup away, and takes away what is left then. Where another container
 /// has one at the same place, that is left alone. By force also without systemd: a scope in
-/// which nothing is left ends by itself.
+/// which nothing is left ends by itself. One that has ended is forgotten by systemd, failed or
+/// not, so nobody has to be asked, who may be gone with its user's login.
 fn leave_cgroup(record: &Record, force: bool) -> Result<()> {
-    let own = cgroup_of(record);
-    let left = match (&record.scope, own, &record.cgroup) {
-        (Some(scope), Some(_), _) => cgroup::stop(scope),
-        (Some(_), None, Some(path)) if cgroup::identity(path).is_some() => Ok(()),
-        (Some(scope), None, _) => cgroup::forget(scope),
-        (None, _, _) => Ok(()),
+    let Some(own) = cgroup_of(record) else {
+        return Ok(());
     };
+    let left = record.scope.as_ref().map_or(Ok(()), cgroup::stop);
     if !force {
         left?;
     }
-    own.map_or(Ok(()), cgroup::remove)
+    cgroup::remove(own)
 }
 
 /// The cgroup that was made for the container, if it is still there. With a path that its
@@ -148,4 +146,25 @@ fn end_process(record: &Record) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The user's systemd, too.
+    #[test]
+    fn what_is_gone_needs_nobody() {
+        let record = serde_json::json!({
+            "ociVersion": "1.3.0",
+            "id": "gone",
+            "status": "created",
+            "bundle": "/",
+            "startTime": 1,
+            "cgroup": "/no/such/cgroup",
+            "scope": { "unit": "orlop-no-such.scope", "user": true },
+        });
+        let record: Record = serde_json::from_value(record).unwrap();
+        leave_cgroup(&record, false).unwrap();
+    }
 }

@@ -311,11 +311,6 @@ fn subcgroup(scope: &Path, place: &Path) -> Result<String> {
     }
 }
 
-/// Forgets the scope of a container whose cgroup is gone.
-pub(crate) fn forget(scope: &Scope) -> Result<()> {
-    reset(&mut connect(scope.user)?, &scope.unit).with_context(|| format!("reset {}", scope.unit))
-}
-
 /// Limits that systemd is going to be told of, as soon as they are written: it is there.
 #[derive(Debug)]
 pub(super) struct News {
