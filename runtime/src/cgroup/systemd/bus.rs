@@ -18,7 +18,7 @@ use super::address::Address;
 use super::manager;
 use super::wire::{self, Arguments, Body, Call, FIXED, Head, Incoming, LONGEST};
 
-/// How long systemd may take for all that it is asked on one connection.
+/// How long systemd may take for all that it is asked in one go.
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// A line of the greeting is no longer.
@@ -91,6 +91,11 @@ impl Bus {
         };
         bus.greet()?;
         Ok(bus)
+    }
+
+    /// From here on, systemd has its time again: what went by meanwhile was not its own.
+    pub(super) fn restart(&mut self) {
+        self.deadline = Instant::now() + self.within;
     }
 
     /// Gets a name on the bus, has it pass on what is said of jobs, and asks who systemd is.

@@ -162,6 +162,8 @@ impl Cgroup {
         let made = &mut self.made;
         let what = || format!("--systemd-cgroup: start {}", promise.scope.unit);
         let (bus, scope) = (&mut promise.bus, &promise.scope);
+        // Mounts and the launch were between.
+        bus.restart();
         let job = ask(bus, scope, &promise.properties).with_context(what)?;
         // From here on there is one, and it is ours. (Where no answer came it ends with the
         // process that it was to have.)

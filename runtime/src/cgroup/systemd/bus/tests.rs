@@ -267,6 +267,44 @@ fn a_stranger_changes_nothing() {
     other.join().unwrap();
 }
 
+/// What is done between the promise of a cgroup and its making takes none of systemd's time.
+#[test]
+fn a_promise_that_took_long_is_kept() {
+    use crate::cgroup::systemd::{Promise, Scope};
+    use crate::cgroup::{Cgroup, Made};
+    let (socket, other) = with(|other| {
+        other.write_all(WELCOME).unwrap();
+        let name = (4, b's', text("a.Denied"));
+        let refusal = [name, (5, b'u', vec![1, 0, 0, 0])];
+        other.write_all(&message(3, &refusal, &[])).unwrap();
+        other.read_to_end(&mut Vec::new()).unwrap();
+    });
+    let mut bus = over(socket).unwrap();
+    bus.deadline = Instant::now();
+    let scope = serde_json::json!({ "unit": "x.scope", "user": false });
+    let scope: Scope = serde_json::from_value(scope).unwrap();
+    let mut cgroup = Cgroup {
+        made: Made {
+            path: "/no/such".into(),
+            from: "/no/such".into(),
+            keep: true,
+            scope: None,
+        },
+        fd: None,
+        devices: None,
+        promise: Some(Promise {
+            scope,
+            bus,
+            writes: Vec::new(),
+            properties: Vec::new(),
+        }),
+    };
+    let error = format!("{:#}", cgroup.take_in(1).unwrap_err());
+    assert!(error.contains("a.Denied"), "{error}");
+    drop(cgroup);
+    other.join().unwrap();
+}
+
 /// Neither one who says nothing nor one who never stops is waited for for ever.
 #[test]
 fn silence_ends() {
