@@ -18,7 +18,7 @@ use crate::handshake::{Channel, Message};
 use crate::hooks::{self, Kind};
 use crate::namespaces::{Namespaces, libc_flags};
 use crate::process::Plan;
-use crate::rootfs::{Layout, Prepared, enter, prepare};
+use crate::rootfs::{Layout, Prepared, Shown, enter, prepare};
 use crate::standing::Standing;
 use crate::subject::Subject;
 
@@ -159,8 +159,11 @@ fn open_sources(birth: &mut Birth<'_>) -> Result<()> {
     if let Some(prepared) = &mut birth.prepared {
         return prepared.open_late();
     }
-    let (bundle, cgroup) = (birth.bundle, birth.cgroup.as_deref());
-    let prepared = prepare(bundle, &birth.namespaces, cgroup, birth.standing)?;
+    // Nobody says that our ids are mapped before it is there.
+    let is_made = true;
+    let path = birth.cgroup.as_deref();
+    let cgroup = path.map(|path| Shown { path, is_made });
+    let prepared = prepare(birth.bundle, &birth.namespaces, cgroup, birth.standing)?;
     birth.prepared = Some(prepared);
     Ok(())
 }

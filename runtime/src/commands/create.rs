@@ -27,7 +27,7 @@ use crate::landlock::Asked;
 use crate::launch;
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, oom};
-use crate::rootfs;
+use crate::rootfs::{self, Shown};
 use crate::selfexe;
 use crate::standing::Standing;
 use crate::state::{Dir, Record, Status, start_time};
@@ -103,7 +103,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
     let dir = guard.0.as_ref().context("no state directory")?;
     dir.keep_config(&std::mem::take(&mut bundle.text))?;
     let mut cgroup = make_cgroup(request, &bundle, standing, dir)?;
-    let shown = cgroup.as_ref().map(Cgroup::path);
+    let shown = cgroup.as_ref().map(shown);
     let prepare = || rootfs::prepare(&bundle, &namespaces, shown, standing);
     let prepared = standing.clones_mounts().then(prepare).transpose()?;
     let (ours, theirs) = Channel::pair()?;
@@ -113,7 +113,7 @@ pub(crate) fn create(root: &Path, request: &Request, terminal: Terminal) -> Resu
         id: &request.id,
         namespaces,
         prepared,
-        cgroup: shown.map(Path::to_owned),
+        cgroup: shown.map(|shown| shown.path.to_owned()),
         standing,
         plan,
         console,
@@ -185,6 +185,13 @@ fn make_cgroup(
         cgroup::check_devices_unlimited(linux, &bundle.process)?;
     }
     Ok(cgroup)
+}
+
+fn shown(cgroup: &Cgroup) -> Shown<'_> {
+    Shown {
+        path: cgroup.path(),
+        is_made: cgroup.cradle().is_some(),
+    }
 }
 
 fn plan(request: &Request, bundle: &Bundle) -> Result<Plan> {

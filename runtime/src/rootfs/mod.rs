@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 
 pub(crate) use enter::{Layout, bind_fd, enter};
 pub(crate) use options::known as knows_mount_option;
-pub(crate) use prepare::{Prepared, prepare};
+pub(crate) use prepare::{Prepared, Shown, prepare};
 
 /// Makes a directory that nothing else has to lead to the root of this process.
 pub(crate) fn change_root(to: &OwnedFd) -> anyhow::Result<()> {

@@ -128,11 +128,30 @@ impl Prepared {
     }
 }
 
+/// The container's own cgroup, for those whom it shows the host's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown<'p> {
+    pub(crate) path: &'p Path,
+    /// Not yet, where systemd makes it for a process that exists. What the disk has at its path
+    /// then is another's, or what that left.
+    pub(crate) is_made: bool,
+}
+
+impl Shown<'_> {
+    fn source(&self, options: &Options) -> Result<Source> {
+        if self.is_made {
+            cgroup_tree(self.path, options)
+        } else {
+            Ok(Source::Cgroup(self.path.to_owned()))
+        }
+    }
+}
+
 /// By the parent, or by the child itself where only that can.
 pub(crate) fn prepare(
     bundle: &Bundle,
     namespaces: &Namespaces,
-    cgroup: Option<&Path>,
+    cgroup: Option<Shown<'_>>,
     standing: Standing,
 ) -> Result<Prepared> {
     let words = bundle.linux.rootfs_propagation().as_deref();
@@ -191,7 +210,7 @@ fn outside_dev(bundle: &Bundle, root: &OwnedFd, standing: Standing) -> Result<Ve
 fn prepare_mount(
     bundle: &Bundle,
     namespaces: &Namespaces,
-    (cgroup, standing): (Option<&Path>, Standing),
+    (cgroup, standing): (Option<Shown<'_>>, Standing),
     mount: &Mount,
 ) -> Result<PreparedMount> {
     let words = mount.options().iter().flatten().map(String::as_str);
@@ -225,12 +244,8 @@ fn prepare_mount(
                 source: "cgroup2".into(),
             }
         } else {
-            let path = cgroup.context("the container has no cgroup of its own to show")?;
-            if path.exists() {
-                cgroup_tree(path, &options)?
-            } else {
-                Source::Cgroup(path.to_owned())
-            }
+            let shown = cgroup.context("the container has no cgroup of its own to show")?;
+            shown.source(&options)?
         }
     } else if kind.is_empty() {
         bail!("neither a type nor the option \"bind\" is given");
@@ -458,4 +473,22 @@ fn set(tree: &OwnedFd, options: &Options) -> Result<()> {
         set_attributes(tree, c"", false, attributes).context("mount attributes")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_where_a_cgroup_is_going_to_be_is_not_shown() {
+        let left = tempfile::tempdir().unwrap();
+        let shown = Shown {
+            path: left.path(),
+            is_made: false,
+        };
+        match shown.source(&Options::parse(["ro"])).unwrap() {
+            Source::Cgroup(path) => assert_eq!(path, left.path()),
+            other => panic!("{other:?}"),
+        }
+    }
 }
