@@ -98,7 +98,11 @@ impl Raising<'_> {
         Ok(self.channel.send(&Message::Hooked)?)
     }
 
-    /// Gives the seccomp agent what it answers by.
+    /// Gives the seccomp agent what it answers by. What it is told of the container is its state,
+    /// as our `state` would say at that time: by the spec it is created once the create operation
+    /// has finished, and until then it is being created; so it is in the spec's own example of
+    /// what an agent gets. Hooks are told `created` all the same, even before: see
+    /// [`hooks::Kind`], whose steps come after the one in which it is being created.
     fn hand_over(&self, listener: &OwnedFd) -> Result<()> {
         let agent = self.agent.as_ref();
         let agent = agent.context("a seccomp listener that nobody asked for")?;

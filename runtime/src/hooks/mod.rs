@@ -55,7 +55,8 @@ impl Kind {
     }
 
     /// What the container is at that point. By the spec it is created once its environment is
-    /// there (step 2 of its life), and hooks of `create` are the steps after that.
+    /// there (step 2 of its life), and hooks of `create` are the steps after that. (`state` and
+    /// a seccomp agent go by the operation: until `create` has finished, it is being created.)
     fn status(self) -> ContainerState {
         match self {
             Kind::Prestart | Kind::CreateRuntime | Kind::CreateContainer | Kind::StartContainer => {
