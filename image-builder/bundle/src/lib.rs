@@ -24,7 +24,7 @@
 //!
 //! This crate reads from and writes to whatever it is given. It must know no network, no disk and
 //! no host, and no untrusted length makes it allocate more than the limits of its parts: about
-//! 25 MiB for the largest index, 64 KiB for a manifest, and two chunks.
+//! 12 MiB for the largest index, 64 KiB for a manifest, and two chunks.
 
 mod accept;
 pub mod chunk;

@@ -15,8 +15,9 @@ pub const ARCHITECTURE: &str = "x86-64";
 
 /// Bytes of the largest manifest.
 pub(crate) const MANIFEST_MAX: u32 = 64 << 10;
-/// Bytes of the largest index: about 190 000 chunks, or 6 GiB at the usual size of one.
-pub(crate) const INDEX_MAX: u32 = 8 << 20;
+/// Bytes of the largest index: about 95 000 chunks, or 3 GiB at the usual size of one. A host knows
+/// each chunk while it updates, and has 48 MiB for all of that.
+pub(crate) const INDEX_MAX: u32 = 4 << 20;
 /// Bytes of the largest root.
 const ROOT_MAX: u64 = 16 << 30;
 /// Bytes of the largest unified kernel image.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use orlop_bundle::{
-    ARCHITECTURE, Content, Endorsement, FORMAT, Head, Hex, Manifest, Packer, Part, PublicKey,
-    SIGNERS_MAX, SecretKey, Signatures, Verity, compare,
+    ARCHITECTURE, BundleError, Content, Endorsement, FORMAT, Head, Hex, Manifest, Packer, Part,
+    PublicKey, SIGNERS_MAX, SecretKey, Signatures, Verity, compare,
 };
 use orlop_verity::{Superblock, Tree};
 use tempfile::NamedTempFile;
@@ -96,6 +96,19 @@ pub(crate) struct Contents<'a> {
     pub(crate) tree: &'a Tree,
 }
 
+/// Says what to do where a bundle does not hold the host.
+fn too_large(error: BundleError) -> anyhow::Error {
+    let is_size = matches!(error, BundleError::TooLarge { what: "index", .. });
+    let error = anyhow::Error::from(error);
+    match is_size {
+        true => error.context(
+            "the host is too large for an update bundle, which holds some 3 GiB: leave container \
+             images out of it, and load or pull them",
+        ),
+        false => error,
+    }
+}
+
 /// Writes the bundle to a new file in `dir`; `root` gives the root.
 ///
 /// # Errors
@@ -116,7 +129,8 @@ pub(crate) fn pack(
     let mut spool = spool.into_inner().map_err(io::IntoInnerError::into_error)?;
     let manifest = manifest(contents, root, uki)?;
     let sign = |bytes: &[u8]| Signatures::sign(bytes, &bundling.keys, &bundling.endorsements);
-    let head = Head::new(manifest, index, sign).context(writing)?;
+    let head = Head::new(manifest, index, sign);
+    let head = head.map_err(too_large).context(writing)?;
     head.check_signatures().context(writing)?;
     let mut file = NamedTempFile::new_in(dir)?;
     file.write_all(&head.encode()).context(writing)?;
