@@ -15,5 +15,4 @@ pub mod http;
 pub mod machine;
 pub mod paths;
 pub mod qmp;
-pub mod uptimes;
 pub mod vm;
