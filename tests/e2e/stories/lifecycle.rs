@@ -23,7 +23,7 @@ const BARE: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
 /// Tries what Landlock alone answers with "permission denied": a capability that it would need,
 /// it has not in the host's own user namespace.
 const MAKER: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
-    command = [\"busybox\", \"sh\", \"-c\", \"busybox mknod /made c 1 3; exec busybox sleep 100000\"]\n";
+    command = [\"busybox\", \"sh\", \"-c\", \"busybox mknod /made c 1 3 2>&1; exec busybox sleep 100000\"]\n";
 
 fn plain_guest(story: &str) -> Result<Guest> {
     let image = fixture::host_image("plain", "", &[])?;
