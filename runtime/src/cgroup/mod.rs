@@ -13,6 +13,7 @@ mod kill;
 mod limits;
 mod manager;
 mod processes;
+mod replaced;
 mod stats;
 mod systemd;
 mod update;

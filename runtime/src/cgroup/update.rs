@@ -5,17 +5,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxMemory, LinuxResources};
-use orlop_sys::bpf::{
-    attach_device_program, detach_device_program, device_programs, load_device_program,
-    replace_device_program,
-};
 use rustix::fs::{Mode, OFlags};
 
 use super::limits::{self, Write};
+use super::replaced::Replaced;
 use super::systemd::News;
-use super::{Cgroup, Scope, describe, devices, enable_controllers, mount_point, systemd};
+use super::{Cgroup, Scope, enable_controllers, mount_point, systemd};
 use crate::standing::Standing;
 
 /// What an update has to know of the limits that hold now: the text of some files.
@@ -55,20 +52,23 @@ pub(crate) fn update(
     let rules = resources.devices().as_deref();
     let rules = rules.filter(|_| standing.limits_devices());
     apply(&cgroup, &writes, rules, |writes| {
-        scope.map_or(Ok(None), |scope| systemd::news(scope, writes))
+        let news = scope.map(|scope| systemd::news(scope, writes));
+        let news = news.transpose()?.flatten();
+        Ok(move || news.map_or(Ok(()), News::tell))
     })
 }
 
 /// All of it or none. `reach` finds whoever has to be told.
-fn apply(
+fn apply<T: FnOnce() -> Result<()>>(
     cgroup: &Cgroup,
     writes: &[Write],
     rules: Option<&[LinuxDeviceCgroup]>,
-    reach: impl FnOnce(&[Write]) -> Result<Option<News>>,
+    reach: impl FnOnce(&[Write]) -> Result<T>,
 ) -> Result<()> {
-    // The first, because device rules are not put back.
-    let news = reach(writes)?;
+    // Who is not there is the most likely to fail, so he is looked for first.
+    let tell = reach(writes)?;
     let mut undo = Vec::with_capacity(writes.len());
+    let mut replaced = None;
     let applied = writes
         .iter()
         .try_for_each(|write| {
@@ -77,18 +77,29 @@ fn apply(
             undo.extend(before.map(|before| previous(write, &before)));
             Ok(())
         })
-        .and_then(|()| rules.map_or(Ok(()), |rules| cgroup.replace_devices(rules)))
+        .and_then(|()| {
+            let replace = |rules| cgroup.replace_devices(rules);
+            replaced = rules.map(replace).transpose()?;
+            Ok(())
+        })
         // The last, because it cannot be put back.
-        .and_then(|()| news.map_or(Ok(()), News::tell));
-    applied.map_err(|error| put_back(cgroup, undo, error))
+        .and_then(|()| tell());
+    applied.map_err(|error| put_back(cgroup, undo, replaced, error))
 }
 
 /// The error of an update, once what it changed is as it was.
-fn put_back(cgroup: &Cgroup, undo: Vec<Write>, error: anyhow::Error) -> anyhow::Error {
-    let failed: Vec<String> = undo
-        .iter()
-        .rev()
-        .filter_map(|write| cgroup.write(write).err())
+fn put_back(
+    cgroup: &Cgroup,
+    undo: Vec<Write>,
+    replaced: Option<Replaced>,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    let devices = replaced.map(|replaced| replaced.put_back(cgroup));
+    let files = undo.iter().rev().map(|write| cgroup.write(write));
+    let failed: Vec<String> = devices
+        .into_iter()
+        .chain(files)
+        .filter_map(Result::err)
         .map(|error| format!("{error:#}"))
         .collect();
     if failed.is_empty() {
@@ -292,31 +303,13 @@ impl Cgroup {
         let file = rustix::fs::openat(self.fd().ok()?, file, flags, Mode::empty()).ok()?;
         std::io::read_to_string(std::fs::File::from(file)).ok()
     }
-
-    /// One program for the other, with no moment between them in which neither or both hold.
-    fn replace_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
-        let what = || format!("linux.resources.devices: {}", describe(self.path()));
-        let program = devices::program(rules)?
-            .map(|program| load_device_program(&program))
-            .transpose()
-            .with_context(what)?;
-        let fd = self.fd()?;
-        let attached = device_programs(fd).with_context(what)?;
-        match (&program, attached.as_slice()) {
-            (None, []) => Ok(()),
-            (None, [old]) => detach_device_program(fd, old).with_context(what),
-            (Some(new), []) => attach_device_program(fd, new).with_context(what),
-            (Some(new), [old]) => replace_device_program(fd, old, new).with_context(what),
-            (_, [_, _, ..]) => bail!(
-                "{}: somebody attached a second device program, so which one is to go?",
-                what()
-            ),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use anyhow::bail;
+    use orlop_sys::bpf::device_programs;
+
     use super::*;
 
     fn now() -> Now {
@@ -395,12 +388,41 @@ mod tests {
         std::fs::write(&file, "5\n").unwrap();
         let cgroup = Cgroup::of(dir.path()).unwrap();
         let writes = [write("pids.limit", "pids", "pids.max", "1234567")];
-        let update = |reach: fn(&[Write]) -> Result<Option<News>>| {
-            let applied = apply(&cgroup, &writes, None, reach);
-            (applied.is_ok(), std::fs::read_to_string(&file).unwrap())
+        let held = || std::fs::read_to_string(&file).unwrap();
+        let absent = |_: &[Write]| -> Result<fn() -> Result<()>> { bail!("no bus") };
+        assert!(apply(&cgroup, &writes, None, absent).is_err());
+        assert_eq!(held(), "5\n");
+        apply(&cgroup, &writes, None, |_| Ok(|| Ok(()))).unwrap();
+        assert_eq!(held(), "1234567");
+    }
+
+    /// As root, on a machine with cgroup v2.
+    #[test]
+    fn device_rules_are_put_back_when_systemd_refuses() {
+        let Some(mount) = mount_point() else {
+            return;
         };
-        assert_eq!(update(|_| bail!("no bus")), (false, "5\n".to_owned()));
-        assert_eq!(update(|_| Ok(None)), (true, "1234567".to_owned()));
+        let path = mount.join(format!("orlop-unit-test-{}", std::process::id()));
+        let Ok(made) = super::super::make_new(&path) else {
+            return;
+        };
+        let cgroup = Cgroup::of(&path).unwrap();
+        let attached = || device_programs(cgroup.fd().unwrap()).map(|all| all.len());
+        if attached().is_err() {
+            return;
+        }
+        let rules: Vec<LinuxDeviceCgroup> = serde_json::from_str(r#"[{"allow":false}]"#).unwrap();
+        let all: Vec<LinuxDeviceCgroup> = serde_json::from_str(r#"[{"allow":true}]"#).unwrap();
+        let refused = |rules: &[LinuxDeviceCgroup]| {
+            let refuses = |_: &[Write]| Ok(|| bail!("refused"));
+            apply(&cgroup, &[], Some(rules), refuses).unwrap_err();
+        };
+        refused(&rules);
+        assert_eq!(attached().unwrap(), 0);
+        apply(&cgroup, &[], Some(&rules), |_| Ok(|| Ok(()))).unwrap();
+        refused(&all);
+        assert_eq!(attached().unwrap(), 1);
+        drop(made);
     }
 
     #[test]
