@@ -2,20 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{BASE, bench, refused, started, text};
-
-/// Waits, long enough for any machine.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        assert!(began.elapsed() < Duration::from_secs(60), "not: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use crate::support::{BASE, bench, refused, started, text, until};
 
 #[test]
 fn a_killed_exec_takes_its_process_along() {

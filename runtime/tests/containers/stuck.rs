@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Bench, bench, refused, text};
+use crate::support::{Bench, bench, refused, text, until};
 
 /// Has a hook of this kind that says when it hangs, and by which process. Where that is said.
 fn hang(bench: &mut Bench, kind: &str) -> PathBuf {
@@ -36,14 +36,6 @@ fn hanging(bench: &Bench, args: &[&str], said: &Path) -> Child {
         std::fs::read_to_string(said).is_ok_and(|text| text.ends_with('\n'))
     });
     child
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        assert!(began.elapsed() < Duration::from_secs(60), "not: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// `delete --force` works at once, and makes the other command end.

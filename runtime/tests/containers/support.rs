@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -21,6 +22,15 @@ pub struct Bench {
 pub fn skipped(why: &str) {
     assert!(std::env::var_os("ORLOP_TESTS_COMPLETE").is_none(), "{why}");
     eprintln!("skipped: {why}");
+}
+
+/// Waits, long enough for any machine.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(60), "not: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Says that this machine has nothing of what a test is about. The Debian guest of the end-to-end

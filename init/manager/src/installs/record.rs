@@ -146,8 +146,8 @@ impl Records {
         self.write(&self.given_up_path(), GivenUpFile { versions })
     }
 
-    /// The versions that failed on this host or were given up, the last one last. None when that cannot be read: at
-    /// worst one is tried once more.
+    /// The versions that failed on this host or were given up, the last one last. None when that
+    /// cannot be read: at worst one is tried once more.
     pub(crate) fn given_up(&self) -> Vec<String> {
         let file: Result<Option<GivenUpFile>, String> = read(&self.given_up_path());
         let file = file.unwrap_or_else(|problem| {

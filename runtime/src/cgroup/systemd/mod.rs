@@ -80,13 +80,13 @@ pub(super) fn promise(
     let names = Names::of(linux.cgroups_path().as_deref(), id, user)?;
     let below = names.path()?;
     let resources = linux.resources().as_ref();
-    let mut writes = resources.map(limits::writes).transpose()?;
-    let writes = writes.get_or_insert_default();
-    round(writes);
+    let writes = resources.map(limits::writes).transpose()?;
+    let mut writes = writes.unwrap_or_default();
+    round(&mut writes);
     let devices = devices::program(rules(linux))?.filter(|_| standing.limits_devices());
     let mut properties = fixed(id, &names);
     properties.extend(annotations::of(annotations)?);
-    properties.extend(properties::of(writes));
+    properties.extend(properties::of(&writes));
     if resources.is_some_and(|all| all.pids().is_some_and(|pids| pids.limit() < 0)) {
         // It would have a limit of systemd's.
         properties.push(property("TasksMax", Value::U64(u64::MAX)));
@@ -111,7 +111,7 @@ pub(super) fn promise(
                 user,
             },
             bus,
-            writes: std::mem::take(writes),
+            writes,
             properties,
         }),
     })

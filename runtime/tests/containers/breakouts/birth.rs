@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{bench, skipped, started, text};
+use crate::support::{bench, skipped, started, text, until};
 
 use super::entering::all_but_ptrace;
 use super::{capabilities, probe, without_user_namespace};
@@ -91,11 +91,9 @@ fn who_may_look_sees_nothing_of_the_host() {
     probe::install(&mut bench, "roam");
     bench.quiet(&["create", &id]);
     bench.quiet(&["start", &id]);
-    let began = Instant::now();
-    while !bench.rootfs().join("watching").exists() {
-        assert!(began.elapsed() < Duration::from_secs(60), "no watcher");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("somebody watches", || {
+        bench.rootfs().join("watching").exists()
+    });
     let glimpses = || {
         let noted = std::fs::read_to_string(bench.rootfs().join("glimpses"));
         noted.map_or(0, |text| text.parse().unwrap_or(0))
@@ -136,16 +134,13 @@ fn what_is_born_frozen_shows_nothing_of_the_host() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let began = Instant::now();
-    let born = loop {
+    let mut born = String::new();
+    until("it is born", || {
         let all = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
         let found = all.lines().find(|pid| *pid != first);
-        if let Some(pid) = found {
-            break format!("/proc/{pid}");
-        }
-        assert!(began.elapsed() < Duration::from_secs(60), "not born");
-        std::thread::sleep(Duration::from_millis(5));
-    };
+        born = found.map_or_else(String::new, |pid| format!("/proc/{pid}"));
+        found.is_some()
+    });
     let target = format!("/proc/{first}");
     let sees = |of: &str| std::fs::read_link(format!("{of}/ns/pid")).unwrap();
     if sees(&born) == sees(&target) {

@@ -3,11 +3,10 @@
 //! host, and a working directory outside).
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Bench, bench, rounds, text};
+use crate::support::{Bench, bench, rounds, text, until};
 
 use super::{capabilities, probe, without_user_namespace};
 
@@ -105,11 +104,9 @@ fn nobody_inside_looks_into_what_enters() {
     capabilities(&mut bench, &all_but_ptrace());
     probe::install(&mut bench, "watch");
     started(&mut bench, &id);
-    let began = Instant::now();
-    while !bench.rootfs().join("watching").exists() {
-        assert!(began.elapsed() < Duration::from_secs(60), "no watcher");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("somebody watches", || {
+        bench.rootfs().join("watching").exists()
+    });
     let without = ["--bounding-set", "-sys_ptrace"];
     for _ in 0..rounds(100) {
         let command = bench.command(&["exec", &id, "true"]);

@@ -1,9 +1,10 @@
 //! What broke other runtimes, one file for each family of it.
 //!
 //! `program`: the runtime's own file. `entering`: what a process that enters a container is and
-//! carries. `birth`: what it shows to those who may look into everything there. `host`: namespaces that are the host's. `proc`: what is read and written in /proc. `links`: links in an image that stand
-//! where directories should. `race`: links that are swapped meanwhile. `terminal`: the
-//! caller's terminal. `probe` is code of ours that runs inside.
+//! carries. `birth`: what it shows to those who may look into everything there. `host`:
+//! namespaces that are the host's. `proc`: what is read and written in /proc. `links`: links in
+//! an image that stand where directories should. `race`: links that are swapped meanwhile.
+//! `terminal`: the caller's terminal. `probe` is code of ours that runs inside.
 
 mod birth;
 mod entering;
