@@ -15,4 +15,5 @@ pub mod http;
 pub mod machine;
 pub mod paths;
 pub mod qmp;
+pub mod uptimes;
 pub mod vm;

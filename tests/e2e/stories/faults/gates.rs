@@ -5,7 +5,7 @@ use orlop_control::types::VersionState;
 use orlop_qemu::guest::Guest;
 
 use super::super::trials::wait_good;
-use super::{gone_back, healthy, versions};
+use super::{gone_back, healthy, in_time, versions};
 use crate::esp_files::{self, ENTRIES};
 use crate::fixture::{self, PATIENCE};
 use crate::stories::updates;
@@ -51,6 +51,8 @@ pub(crate) fn that_stay_shut() -> Result<()> {
             "{version}: {asked:?}"
         );
         wait_good(&guest, 1)?;
+        healthy(&guest, "1.0.0")?;
+        in_time(&format!("fault-gates, {version}"), &guest, 1)?;
         let failed = gone_back(&guest, serial, version, VersionState::Failed)?;
         let told = guest.operator().run(&["status"])?;
         ensure!(

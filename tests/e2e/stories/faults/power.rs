@@ -12,7 +12,7 @@ use orlop_slot::BootEntry;
 use serde_json::json;
 
 use super::super::trials::wait_good;
-use super::healthy;
+use super::{healthy, in_time};
 use crate::esp_files::{self, ENTRIES};
 use crate::fixture::{self, PATIENCE};
 use crate::stories::updates;
@@ -75,6 +75,7 @@ pub(crate) fn gone_three_times() -> Result<()> {
     let status = wait_good(&guest, new.serial.into())?;
     ensure!(status.failed_update.is_none(), "{status:?}");
     healthy(&guest, "2.0.0")?;
+    in_time("fault-power", &guest, 0)?;
     guest.power_off(PATIENCE)?;
     // A rename that power broke off leaves both names, of which none is removed.
     let names = esp_files::names(disk, ENTRIES)?;
