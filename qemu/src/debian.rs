@@ -57,16 +57,31 @@ pub const FOR_RUNTIME_BENCH: &[&str] = &[
 /// # Errors
 ///
 /// When packages are missing and this is neither root nor has `sudo`: the error
-/// holds the exact command to run. Also when `apt-get` fails.
+/// holds the exact command to run. Also when `apt-get` fails, or when packages of
+/// `wanted` exclude one another.
 pub fn ensure(wanted: &[&str]) -> Result<()> {
     ensure_as(as_root, wanted)
 }
 
 fn ensure_as(
-    root: impl FnOnce() -> Option<&'static [&'static str]>,
+    root: impl FnOnce() -> Option<&'static [&'static str]> + Copy,
     wanted: &[&str],
 ) -> Result<()> {
-    let missing = missing(wanted)?;
+    install(root, &missing(wanted)?)?;
+    // A package that was there in a newer version (from backports, say) is removed when
+    // one comes that goes with Debian's own alone, as qemu-system-x86 does to qemu-utils.
+    install(root, &missing(wanted)?)?;
+    let lost = missing(wanted)?;
+    if !lost.is_empty() {
+        bail!("apt-get removes these packages for others that are needed as well: {lost:?}");
+    }
+    Ok(())
+}
+
+fn install(
+    root: impl FnOnce() -> Option<&'static [&'static str]>,
+    missing: &BTreeSet<&str>,
+) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -82,10 +97,10 @@ fn ensure_as(
              run as root:\n  {command}"
         )
     })?;
-    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    install.extend(&list);
+    let mut words = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    words.extend(&list);
     apt(prefix, &["update", "-qq"])
-        .and_then(|()| apt(prefix, &install))
+        .and_then(|()| apt(prefix, &words))
         .with_context(|| {
             format!("the packages could not be installed; by hand, as root:\n  {command}")
         })

@@ -27,7 +27,12 @@ fn main() {
                 let told = story();
                 // Where the suite's time goes.
                 eprintln!("== {name}: {} s", begun.elapsed().as_secs());
-                told.map_err(|error| Failed::from(format!("{error:?}")))
+                told.map_err(|error| {
+                    // At once, too: the list at the end is lost when a run is cut off,
+                    // and what comes after the first failure may be its consequence.
+                    eprintln!("== {name} failed: {error:?}");
+                    Failed::from(format!("{error:?}"))
+                })
             })
         })
         .collect();
