@@ -86,6 +86,7 @@ pub(crate) fn finish(console: &Console, mode: ShutdownMode, watchdog: Option<Wat
         ShutdownMode::Reboot => "restarting",
         ShutdownMode::PowerOff => "switching off",
     });
+    console.last_words();
     loop {
         if let Err(errno) = reboot(command) {
             console.say(&format!("the kernel does not let go: {errno}"));
@@ -133,6 +134,7 @@ fn leave_disks(console: &Console) {
         }
     }
     rustix::fs::sync();
+    console.last_words();
 }
 
 /// The mounts that must go, the last made first.

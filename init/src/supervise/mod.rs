@@ -40,6 +40,9 @@ use talk::Outbox;
 /// The longest sleep, in milliseconds: a wake too many is cheaper than one missed.
 const LONGEST_SLEEP_MS: u64 = 5_000;
 
+/// How soon the console is tried again that did not take a line, in milliseconds.
+const CATCH_UP_MS: u64 = 100;
+
 /// Everything that PID 1 holds while the host is up.
 pub(crate) struct Supervisor {
     console: Console,
@@ -324,6 +327,7 @@ impl Supervisor {
             self.keeper.wake_ms(),
             self.ending.and_then(Ending::wake_ms),
             more.then_some(now_ms),
+            (!self.console.catch_up()).then_some(now_ms + CATCH_UP_MS),
         ];
         let wake_ms = wakes.into_iter().flatten().min().unwrap_or(u64::MAX);
         let sleep_ms = wake_ms.saturating_sub(now_ms).min(LONGEST_SLEEP_MS);
