@@ -6,6 +6,7 @@ mod baked;
 mod boot_faults;
 mod boot_partition;
 mod bus;
+mod channel;
 mod clients;
 mod crash_only;
 mod demo;
@@ -156,6 +157,10 @@ pub(crate) const ALL: &[(&str, Story)] = &[
     ),
     ("a_panicked_kernel_reboots", watchdogs::panicked_kernel),
     ("the_power_button_switches_off_in_order", power::button),
+    (
+        "a_channel_is_followed_and_never_to_what_failed",
+        channel::followed,
+    ),
     ("a_trial_whose_units_are_well_is_kept", trials::kept),
     (
         "a_trial_whose_unit_stays_ill_goes_back_and_says_why",

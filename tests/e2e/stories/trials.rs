@@ -17,7 +17,7 @@ const WELL: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
     [health]\nexec = [\"busybox\", \"true\"]\ninterval = \"1s\"\ngate = true\n";
 
 /// The same that never is, and says so in its log.
-const ILL: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
+pub(super) const ILL: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
     command = [\"busybox\", \"sh\", \"-c\", \"echo no database; exec busybox sleep 1000000\"]\n\
     [health]\nexec = [\"busybox\", \"false\"]\ninterval = \"1s\"\ngate = true\n";
 

@@ -4,16 +4,11 @@ use anyhow::{Result, ensure};
 use orlop_control::types::VersionState;
 use orlop_qemu::guest::Guest;
 
-use super::super::trials::wait_good;
+use super::super::trials::{ILL, wait_good};
 use super::{gone_back, healthy, in_time, versions};
 use crate::esp_files::{self, ENTRIES};
 use crate::fixture::{self, PATIENCE};
 use crate::stories::updates;
-
-/// Says what it lacks, and is never healthy.
-const ILL: &str = "[container]\nimage = \"localhost/busybox:1\"\n\
-    command = [\"busybox\", \"sh\", \"-c\", \"echo no database; exec busybox sleep 1000000\"]\n\
-    [health]\nexec = [\"busybox\", \"false\"]\ninterval = \"1s\"\ngate = true\n";
 
 /// Is healthy at every other check, so that it never is for as long as it has to be.
 const FLAPS: &str = "[container]\nimage = \"localhost/busybox:1\"\nvolumes = [\"flaps:/data\"]\n\
