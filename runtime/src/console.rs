@@ -5,9 +5,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::Box as Size;
-use rustix::fs::{Gid, OFlags, Uid};
+use rustix::fs::{FileType, Gid, OFlags, Uid, makedev};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg,
@@ -17,6 +17,9 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::rootfs::{bind_fd, path};
+
+/// Where terminals come from.
+const MULTIPLEXER: &str = "/dev/pts/ptmx";
 
 /// Where the master of the container's terminal is to be sent.
 #[derive(Debug)]
@@ -73,9 +76,9 @@ impl Console {
 
     /// As `open_in`, without /dev/console (which belongs to the container's first process).
     pub(crate) fn open(&self, root: &OwnedFd) -> Result<&OwnedFd> {
-        let flags = OFlags::RDWR | OFlags::NOCTTY;
-        let master = path::open(root, Path::new("/dev/pts/ptmx"), flags)
-            .context("/dev/pts/ptmx (a terminal needs a devpts mount on /dev/pts)")?;
+        let master = open_multiplexer(root).with_context(|| {
+            format!("{MULTIPLEXER} (a terminal needs a devpts mount on /dev/pts)")
+        })?;
         unlockpt(&master)?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = ioctl_tiocgptpeer(&master, flags).context("open the terminal's other end")?;
@@ -98,6 +101,26 @@ impl Console {
         }
         Ok(())
     }
+}
+
+/// What is there is looked at before it is opened, and asked nothing unless it is the kernel's:
+/// who may mount in the container could have put a file there that answers with a descriptor
+/// number of ours.
+fn open_multiplexer(root: &OwnedFd) -> Result<OwnedFd> {
+    let name = Path::new(MULTIPLEXER);
+    let check = |file: &OwnedFd| -> Result<()> {
+        let found = rustix::fs::fstat(file)?;
+        ensure!(
+            FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice
+                && found.st_rdev == makedev(5, 2),
+            "is not the kernel's: it has to be character device 5:2"
+        );
+        Ok(())
+    };
+    check(&path::locate(root, name)?)?;
+    let master = path::open(root, name, OFlags::RDWR | OFlags::NOCTTY)?;
+    check(&master)?;
+    Ok(master)
 }
 
 fn send_fd(socket: &OwnedFd, fd: BorrowedFd<'_>) -> rustix::io::Result<()> {

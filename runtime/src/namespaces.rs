@@ -1,11 +1,13 @@
 //! Which namespaces a container gets: new ones, and ones to join by path.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::{Context, Result, anyhow};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType};
 use orlop_sys::idmap::IdRange;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::standing::Standing;
@@ -22,6 +24,9 @@ pub(crate) mod libc_flags {
     pub(crate) const USER: i32 = 0x1000_0000;
     pub(crate) const UTS: i32 = 0x0400_0000;
 }
+
+/// O_NONBLOCK.
+const NONBLOCK: i32 = OFlags::NONBLOCK.bits() as i32;
 
 /// The flag of a kind.
 fn flag(kind: LinuxNamespaceType) -> i32 {
@@ -96,7 +101,12 @@ impl Namespaces {
             match namespace.path().as_deref().filter(|_| !is_new(namespace)) {
                 None => result.new |= flag,
                 Some(path) => {
-                    let file = File::open(path).with_context(|| {
+                    // A FIFO would have us wait for who writes to it.
+                    let opened = OpenOptions::new()
+                        .read(true)
+                        .custom_flags(NONBLOCK)
+                        .open(path);
+                    let file = opened.with_context(|| {
                         format!("{} namespace {}", namespace.typ(), path.display())
                     })?;
                     if is_ours(&file, flag) {

@@ -7,6 +7,7 @@
 mod flow;
 mod stream;
 
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -24,10 +25,13 @@ use crate::cgroup::timespec;
 use flow::Flow;
 use stream::Stream;
 
-/// Signals that are the container's business when they reach us: HUP, INT, QUIT, USR1, USR2,
-/// TERM, CONT and WINCH.
-const PASSED_ON: [i32; 8] = [1, 2, 3, 10, 12, 15, 18, WINCH];
+/// Signals that are the container's business when they reach us, below those of real time: HUP,
+/// INT, QUIT, USR1, USR2, ALRM, TERM, STKFLT, CONT, VTALRM, PROF, WINCH, IO and PWR. The others
+/// tell of our own children, faults, limits, sockets and pipes, or stop us as a job of a shell.
+const PASSED_ON: [i32; 14] = [1, 2, 3, 10, 12, 14, 15, 16, 18, 26, 27, WINCH, 29, 30];
 const WINCH: i32 = 28;
+/// From SIGRTMIN, as C libraries count, to SIGRTMAX.
+const REAL_TIME: RangeInclusive<i32> = 34..=64;
 /// Of those, what is to end us: HUP, INT, QUIT and TERM.
 const ENDING: [i32; 4] = [1, 2, 3, 15];
 
@@ -66,7 +70,8 @@ impl Drop for Raw {
 
 /// Has the signals that are passed on wait, from now on.
 pub(crate) fn signals() -> Result<OwnedFd> {
-    Ok(orlop_sys::signals::open(&PASSED_ON)?)
+    let all: Vec<i32> = PASSED_ON.into_iter().chain(REAL_TIME).collect();
+    Ok(orlop_sys::signals::open(&all)?)
 }
 
 /// Waits for the end of our child `pidfd`, relaying to and from `master` if there is one, and

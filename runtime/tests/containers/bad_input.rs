@@ -106,6 +106,18 @@ fn of_configurations() {
         refuses(&bench, &["create", &id], expected);
         bench.assert_nothing_left();
     }
+    // Nobody writes to it, and nobody waits for that.
+    let fifo = bench.path("fifo");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    bench.config = good.clone();
+    bench.config["linux"]["namespaces"][3] = json!({"type": "network", "path": fifo});
+    refuses(&bench, &["create", &id], "none of this kind");
     bench.config = good;
     bench.config["from the future"] = json!({"deep": [1]});
     bench.config["process"]["also"] = json!(true);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::{bench, text};
+use crate::support::{bench, text, until};
 
 fn hook(script: &str) -> serde_json::Value {
     json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}])
@@ -103,5 +103,30 @@ fn the_first_error_keeps_its_status() {
     assert_eq!(said.lines().count(), 1, "{said}");
     std::fs::remove_file(extra).unwrap();
     bench.quiet(&["delete", "--force", &id]);
+    bench.assert_nothing_left();
+}
+
+/// What stops an image with systemd in it, and what others come by.
+#[test]
+fn signals_that_are_seldom_are_passed_on_too() {
+    let Some(mut bench) = bench("seldom") else {
+        return;
+    };
+    for (number, signal) in [14, 29, 30, 34, 37, 64].into_iter().enumerate() {
+        let ready = bench.rootfs().join(format!("tmp/ready{number}"));
+        let script = format!(
+            "trap 'exit 3' {signal}; touch /tmp/ready{number}; while :; do sleep 0.05; done"
+        );
+        bench.args(&["sh", "-c", &script]);
+        let id = bench.id("seldom");
+        let mut run = bench.command(&["run", &id]);
+        let mut run = run.stdout(Stdio::null()).spawn().unwrap();
+        until("the trap", || ready.exists());
+        let sent = std::process::Command::new("kill")
+            .args(["-s", &signal.to_string(), &run.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        assert_eq!(run.wait().unwrap().code(), Some(3), "{signal}");
+    }
     bench.assert_nothing_left();
 }

@@ -3,6 +3,7 @@
 //! that stand where the kernel's should).
 
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use serde_json::{Value, json};
@@ -72,6 +73,45 @@ fn the_console_is_the_terminal_that_was_made() {
     let (status, said) = bench.sh("stat -c %F=%t /dev/console; stat -c %F=%t /dev/pts/0");
     let expected = "character special file=88\r\nregular file=0\r\n";
     assert_eq!((status, &*said), (0, expected));
+    bench.assert_nothing_left();
+}
+
+/// What is no terminal multiplexer of the kernel's is asked for no terminal: a file system that a
+/// program serves would answer with a descriptor number of its choice.
+#[test]
+fn a_terminal_comes_from_the_kernel() {
+    let Some(mut bench) = bench("multiplexer") else {
+        return;
+    };
+    let volume = bench.path("volume");
+    std::fs::create_dir_all(&volume).unwrap();
+    without(&mut bench, "/dev/pts");
+    mount(
+        &mut bench,
+        json!({"destination": "/dev/pts", "source": volume, "options": ["bind"]}),
+    );
+    bench.config["process"]["terminal"] = json!(true);
+    let make: [&dyn Fn(&Path); 3] = [
+        &|path| std::fs::write(path, "").unwrap(),
+        // The kernel's, but another: what it does when it is opened is not ours to find out.
+        &|path| {
+            let (kind, mode) = (FileType::CharacterDevice, Mode::from_raw_mode(0o666));
+            mknodat(CWD, path, kind, mode, makedev(1, 3)).unwrap();
+        },
+        &|path| {
+            let (kind, mode) = (FileType::Fifo, Mode::from_raw_mode(0o666));
+            mknodat(CWD, path, kind, mode, 0).unwrap();
+        },
+    ];
+    for make in make {
+        let path = volume.join("ptmx");
+        make(&path);
+        let (status, said) = bench.sh("tty");
+        assert_eq!(status, 1, "{said}");
+        let wanted = "is not the kernel's: it has to be character device 5:2";
+        assert!(said.contains(wanted), "{said}");
+        std::fs::remove_file(path).unwrap();
+    }
     bench.assert_nothing_left();
 }
 
