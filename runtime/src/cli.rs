@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use orlop_sys::clone::Child;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use crate::activation::Activation;
 use crate::cgroup::Manager;
 use crate::commands::create::{self, Terminal};
 use crate::commands::spec::{self, OCI_VERSION};
@@ -78,7 +79,7 @@ struct CreateArgs {
     /// Unix socket that receives the master of the container's terminal
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// Descriptors from 3 on that the process gets
+    /// Descriptors from 3 on, or after those of LISTEN_FDS, that the process gets
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1024))]
     preserve_fds: i32,
     /// Read this instead of the bundle's config.json
@@ -279,14 +280,13 @@ fn failure_status(command: &Command, error: &anyhow::Error) -> u8 {
 /// runs. The processes of containers close them, first of all.
 fn dispatch(cli: &Cli) -> Result<u8> {
     let root = &cli.state_directory()?;
-    if let Command::Create(CreateArgs { preserve_fds, .. })
-    | Command::Run {
-        create: CreateArgs { preserve_fds, .. },
-        ..
+    if let Command::Create(args) | Command::Run { create: args, .. } = &cli.command {
+        let handed = Activation::of_caller()?.map_or(0, |handed| handed.count);
+        check_open("LISTEN_FDS", 0, handed)?;
+        check_open("--preserve-fds", handed, args.preserve_fds)?;
     }
-    | Command::Exec(ExecArgs { preserve_fds, .. }) = &cli.command
-    {
-        check_open(*preserve_fds)?;
+    if let Command::Exec(args) = &cli.command {
+        check_open("--preserve-fds", 0, args.preserve_fds)?;
     }
     match &cli.command {
         Command::Create(args) => {
@@ -328,11 +328,11 @@ fn dispatch(cli: &Cli) -> Result<u8> {
 
 /// Where the caller has nothing open, a descriptor of our own would take its place later, and
 /// the container would get that.
-fn check_open(preserved: i32) -> Result<()> {
-    for number in 3..3 + preserved {
+fn check_open(who: &str, before: i32, count: i32) -> Result<()> {
+    for number in 3 + before..3 + before + count {
         ensure!(
             orlop_sys::fd::is_open(number),
-            "--preserve-fds {preserved}: descriptor {number} is not open"
+            "{who} {count}: descriptor {number} is not open"
         );
     }
     Ok(())
@@ -364,10 +364,13 @@ impl CreateArgs {
         } else {
             cli.cgroup_manager
         };
+        let activation = Activation::of_caller()?;
+        let handed = activation.as_ref().map_or(0, |handed| handed.count);
         Ok(create::Request {
             bundle: self.bundle.clone(),
             pid_file: self.pid_file.clone(),
-            preserve_fds: self.preserve_fds,
+            preserve_fds: handed + self.preserve_fds,
+            activation,
             id: self.id.clone(),
             config: self.config.clone(),
             no_new_keyring: self.no_new_keyring,

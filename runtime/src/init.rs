@@ -74,6 +74,10 @@ const STEPS: &[Step] = &[
         birth.plan.leave_keyring()
     }),
     ("label the program", |birth| birth.plan.label_program()),
+    ("complete the environment", |birth| {
+        birth.plan.complete_environment()
+    }),
+    ("limit resources", |birth| birth.plan.limit_resources()),
     ("become the process's user", |birth| {
         birth.plan.become_user(&birth.parent, birth.preserved_fds)
     }),
@@ -222,8 +226,9 @@ fn set_host_name(birth: &mut Birth<'_>) -> Result<()> {
 fn enter_root(birth: &mut Birth<'_>) -> Result<()> {
     let prepared = birth.prepared.take().context("the root was built before")?;
     let (bundle, parent) = (birth.bundle, &birth.parent);
+    let hooked = hooks::are_in_create(&bundle.hooks);
     let run_hooks = || {
-        if hooks::are_in_create(&bundle.hooks) {
+        if hooked {
             parent.send(&Message::Built)?;
             parent.expect(&Message::Hooked)?;
         }
@@ -236,7 +241,6 @@ fn enter_root(birth: &mut Birth<'_>) -> Result<()> {
             None,
         )
     };
-    let inside = !hooks::of(&bundle.hooks, Kind::CreateContainer).is_empty();
     let layout = Layout {
         linux: &bundle.linux,
         read_only: bundle.root.readonly().unwrap_or(false),
@@ -244,7 +248,7 @@ fn enter_root(birth: &mut Birth<'_>) -> Result<()> {
         mounts: birth.namespaces.mounts.as_ref(),
         cwd: bundle.process.cwd(),
         console: birth.console.as_ref(),
-        shown_at: inside.then(|| bundle.rootfs()),
+        shown_at: hooked.then(|| bundle.rootfs()),
         when_built: &run_hooks,
     };
     enter(prepared, &layout)

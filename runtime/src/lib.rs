@@ -14,6 +14,7 @@
 //!
 //! It must not know units, images, the manager or any network beyond `lo`.
 
+mod activation;
 mod cgroup;
 mod cli;
 mod clocks;

@@ -16,6 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::raise::Raising;
 use super::write_pid_file;
+use crate::activation::Activation;
 use crate::cgroup::{self, Cgroup};
 use crate::config::Bundle;
 use crate::console::Console;
@@ -41,7 +42,9 @@ const SIGSYS: i32 = 31;
 pub(crate) struct Request {
     pub(crate) bundle: PathBuf,
     pub(crate) pid_file: Option<PathBuf>,
+    /// With those that were handed to us.
     pub(crate) preserve_fds: i32,
+    pub(crate) activation: Option<Activation>,
     pub(crate) id: String,
     /// Instead of the bundle's config.json.
     pub(crate) config: Option<PathBuf>,
@@ -196,6 +199,7 @@ fn shown(cgroup: &Cgroup) -> Shown<'_> {
 
 fn plan(request: &Request, bundle: &Bundle) -> Result<Plan> {
     let mut plan = Plan::new(&bundle.process, &bundle.linux)?;
+    plan.hand_on(request.activation.clone());
     plan.keep_keyring = request.no_new_keyring;
     let landlock = bundle.landlock.as_ref();
     plan.landlock = landlock.map_or(Ok(None), Asked::of_first)?;

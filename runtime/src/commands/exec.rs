@@ -32,7 +32,7 @@ use crate::init::root_of_namespace;
 use crate::landlock::Asked;
 use crate::launch::{launch, launch_after};
 use crate::namespaces::{self, has_new, libc_flags};
-use crate::process::{self, Affinity, Plan, apply_rlimits, apply_schedule, oom};
+use crate::process::{self, Affinity, Plan, apply_schedule, oom, raise_rlimits};
 use crate::rootfs;
 use crate::standing::Standing;
 use crate::state::{Dir, Record, Status, process as container_process};
@@ -262,7 +262,7 @@ fn make(
         }
         oom::set(standing, child.pid, score)?;
         let pid = process::pid(child.pid)?;
-        apply_rlimits(pid, process.rlimits().as_deref().unwrap_or_default())?;
+        raise_rlimits(pid, process.rlimits().as_deref().unwrap_or_default())?;
         apply_schedule(pid, &process)?;
         affinity.finish(pid)?;
         ours.send(&Message::Mapped)
@@ -362,6 +362,10 @@ const STEPS: &[Step] = &[
         Ok(rustix::process::setsid().map(drop)?)
     }),
     ("open the terminal", open_terminal),
+    ("complete the environment", |entry| {
+        entry.plan.complete_environment()
+    }),
+    ("limit resources", |entry| entry.plan.limit_resources()),
     ("become the process's user", |entry| {
         entry.plan.become_user(&entry.parent, entry.preserved_fds)
     }),

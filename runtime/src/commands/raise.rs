@@ -13,7 +13,7 @@ use crate::handshake::{Channel, Message};
 use crate::hooks::{self, Kind};
 use crate::idmaps;
 use crate::namespaces::{libc_flags, ranges};
-use crate::process::{self, apply_rlimits, apply_schedule, oom};
+use crate::process::{self, apply_schedule, oom, raise_rlimits};
 use crate::rootfs::Prepared;
 use crate::seccomp::Agent;
 use crate::standing::Standing;
@@ -74,7 +74,7 @@ impl Raising<'_> {
         let process = &self.bundle.process;
         oom::set(self.standing, self.child.pid, process.oom_score_adj())?;
         let limits = process.rlimits().as_deref().unwrap_or_default();
-        apply_rlimits(process::pid(self.child.pid)?, limits)
+        raise_rlimits(process::pid(self.child.pid)?, limits)
     }
 
     /// Sets the offsets of the child's time namespace before it enters that.

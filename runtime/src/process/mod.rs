@@ -6,6 +6,7 @@
 
 mod capabilities;
 mod denied;
+mod home;
 pub(crate) mod oom;
 mod program;
 mod rlimits;
@@ -21,9 +22,10 @@ use rustix::fs::Mode;
 use rustix::thread::{Gid, Uid};
 
 pub(crate) use capabilities::Sets;
-pub(crate) use rlimits::{apply as apply_rlimits, pid};
+pub(crate) use rlimits::{pid, raise as raise_rlimits};
 pub(crate) use schedule::{Affinity, apply as apply_schedule, check as check_schedule};
 
+use crate::activation::Activation;
 use crate::handshake::{Channel, Message};
 use crate::landlock::Restriction;
 use crate::log;
@@ -119,6 +121,21 @@ impl Plan {
         self.labels.label_program()?;
         self.labels.close();
         Ok(())
+    }
+
+    /// The process is told of these descriptors.
+    pub(crate) fn hand_on(&mut self, activation: Option<Activation>) {
+        self.executable.activation = activation;
+    }
+
+    /// Adds what only the container tells. Before a filter that may not allow the calls.
+    pub(crate) fn complete_environment(&mut self) -> Result<()> {
+        self.executable.complete_environment()
+    }
+
+    /// The last thing to do before the process is its user's.
+    pub(crate) fn limit_resources(&self) -> Result<()> {
+        rlimits::apply(self.process.rlimits().as_deref().unwrap_or_default())
     }
 
     /// From the root of the container's user namespace to the process's user, for good. The

@@ -9,7 +9,8 @@ use orlop_sys::exec::Program;
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
-use super::denied;
+use super::{denied, home};
+use crate::activation::Activation;
 use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND};
 
 /// Where programs are looked for when the environment has no PATH.
@@ -19,6 +20,10 @@ pub(super) struct Executable {
     name: String,
     search: String,
     program: Program,
+    /// The user for whom a home has to be found.
+    homeless: Option<u32>,
+    /// What it is handed.
+    pub(super) activation: Option<Activation>,
     found: Option<CString>,
 }
 
@@ -29,20 +34,13 @@ impl Executable {
             .first()
             .context("process.args: no program is named")?
             .clone();
-        let mut env = process.env().clone().unwrap_or_default();
+        let env = process.env().clone().unwrap_or_default();
         let search = env
             .iter()
             .rev()
             .find_map(|entry| entry.strip_prefix("PATH="));
         let search = search.unwrap_or(DEFAULT_PATH).to_owned();
-        if !env.iter().any(|entry| entry.starts_with("HOME=")) {
-            let home = if process.user().uid() == 0 {
-                "/root"
-            } else {
-                "/"
-            };
-            env.push(format!("HOME={home}"));
-        }
+        let has_home = env.iter().any(|entry| entry.starts_with("HOME="));
         let c = |what: &str, text: String| {
             CString::new(text).map_err(|_| anyhow!("process.{what}: contains a NUL byte"))
         };
@@ -58,8 +56,24 @@ impl Executable {
             name,
             search,
             program: Program::new(args, env),
+            homeless: (!has_home).then(|| process.user().uid()),
+            activation: None,
             found: None,
         })
+    }
+
+    /// Gives a program whose environment has no HOME that of its user in the container, and tells
+    /// it what it is handed.
+    pub(super) fn complete_environment(&mut self) -> Result<()> {
+        if let Some(activation) = self.activation.take() {
+            for variable in activation.variables()? {
+                self.program.add_variable(variable);
+            }
+        }
+        if let Some(uid) = self.homeless.take() {
+            self.program.add_variable(home::variable(uid)?);
+        }
+        Ok(())
     }
 
     /// Looks the program up as the process's user, in the process's directory.

@@ -43,7 +43,8 @@ pub(crate) struct Layout<'c> {
     pub(crate) cwd: &'c Path,
     /// Where the terminal goes, if there is one.
     pub(crate) console: Option<&'c Console>,
-    /// Where hooks find the root before it is entered, if that can be reached from here.
+    /// Where hooks find the root before it is entered, if that can be reached from here. Those
+    /// outside may come here, too, as some do to mount what a device needs.
     pub(crate) shown_at: Option<PathBuf>,
     /// Called when everything is mounted, with the root as the current directory.
     pub(crate) when_built: &'c dyn Fn() -> Result<()>,

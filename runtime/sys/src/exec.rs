@@ -18,11 +18,11 @@ pub struct Program {
     env: Strings,
 }
 
-/// Strings, and the array that execve takes of them. They are never changed, and what a
+/// Strings, and the array that execve takes of them. None is ever changed, and what a
 /// `CString` points to stays where it is when that is moved.
 #[derive(Debug)]
 struct Strings {
-    _owned: Vec<CString>,
+    owned: Vec<CString>,
     pointers: Vec<*const libc::c_char>,
 }
 
@@ -34,6 +34,11 @@ impl Program {
             args: Strings::new(args),
             env: Strings::new(env),
         }
+    }
+
+    /// Adds `NAME=value` to the environment.
+    pub fn add_variable(&mut self, variable: CString) {
+        self.env.push(variable);
     }
 
     /// Replaces the process by the program at `path`. Returns only if that failed.
@@ -70,8 +75,15 @@ impl Strings {
         let pointers = owned.iter().map(|string| string.as_ptr());
         Strings {
             pointers: pointers.chain([ptr::null()]).collect(),
-            _owned: owned,
+            owned,
         }
+    }
+
+    fn push(&mut self, string: CString) {
+        // In place of the null pointer at the end.
+        self.pointers.pop();
+        self.pointers.extend([string.as_ptr(), ptr::null()]);
+        self.owned.push(string);
     }
 
     fn as_ptr(&self) -> *const *const libc::c_char {

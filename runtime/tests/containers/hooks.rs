@@ -1,5 +1,6 @@
 //! Hooks at the points of a container's life, and what becomes of a container whose hook fails.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -347,4 +348,30 @@ fn hooks_outside_stay_outside_of_joined_namespaces() {
     bench.config = good;
     bench.quiet(&["delete", "--force", &first]);
     bench.assert_nothing_left();
+}
+
+/// Hooks outside enter the container's mount namespace, find the root where the configuration has
+/// it, with all its mounts, and add some, as those for graphics cards do.
+#[test]
+fn hooks_outside_may_mount_what_the_container_then_has() {
+    for kind in ["prestart", "createRuntime"] {
+        let Some(mut bench) = bench("mounting") else {
+            return;
+        };
+        let rootfs = bench.rootfs();
+        std::fs::create_dir_all(rootfs.join("mnt")).unwrap();
+        // The container's root has to reach it.
+        let open = std::fs::Permissions::from_mode(0o711);
+        std::fs::set_permissions(bench.path("."), open).unwrap();
+        let root = rootfs.display();
+        let script = format!(
+            "read -r state; pid=${{state##*pid\\\":}}; exec nsenter -t ${{pid%%[!0-9]*}} -m sh -c \
+             'test -e {root}/proc/version && mount -t tmpfs -o size=64k hooked {root}/mnt'"
+        );
+        bench.config["hooks"] = json!({kind: [shell(&script)]});
+        let (status, said) = bench.sh("grep ' /mnt ' /proc/mounts");
+        assert_eq!(status, 0, "{kind}: {said}");
+        assert!(said.starts_with("hooked /mnt tmpfs"), "{kind}: {said}");
+        bench.assert_nothing_left();
+    }
 }

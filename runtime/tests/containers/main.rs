@@ -9,6 +9,7 @@ mod calls;
 mod clocks;
 mod commands;
 mod devices;
+mod environment;
 mod exec;
 mod filters;
 mod hooks;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{bench, text};
+use crate::support::{bench, started, text};
 
 /// Nice value and policy, fields 19 and 41 of /proc/PID/stat.
 const SCHEDULE: &str = "cat /proc/$$/stat";
@@ -132,5 +132,41 @@ fn names_and_scores() {
     let (status, said) =
         bench.sh("cat /proc/sys/kernel/domainname /proc/self/oom_score_adj; hostname");
     assert_eq!((status, &*said), (0, "example\n321\nbox\n"));
+    bench.assert_nothing_left();
+}
+
+/// Low limits are the program's: what sets it up opens and writes more.
+#[test]
+fn limits_hold_from_the_program_on() {
+    let Some(mut bench) = bench("lowlimits") else {
+        return;
+    };
+    let etc = bench.rootfs().join("etc");
+    std::fs::create_dir_all(&etc).unwrap();
+    std::fs::write(etc.join("file"), "copied up\n").unwrap();
+    let limit = |name: &str, value: u64| json!({"type": name, "soft": value, "hard": value});
+    bench.config["process"]["rlimits"] =
+        json!([limit("RLIMIT_NOFILE", 10), limit("RLIMIT_FSIZE", 0)]);
+    let mounts = bench.config["mounts"].as_array_mut().unwrap();
+    mounts.push(json!({"destination": "/etc", "type": "tmpfs", "options": ["tmpcopyup"]}));
+    for number in 0..20 {
+        let destination = format!("/volumes/{number}");
+        let options = json!(["bind", "ro"]);
+        mounts.push(json!({"destination": destination, "source": "/tmp", "options": options}));
+    }
+    let show = "ulimit -n; ulimit -Hn; ulimit -f; cat /etc/file";
+    let expected = (0, "10\n10\n0\ncopied up\n".to_owned());
+    assert_eq!(bench.sh(show), expected);
+    bench.config["process"]["rlimits"] = json!([]);
+    let id = bench.id("lowlimits");
+    started(&mut bench, &id);
+    let process = json!({
+        "user": {"uid": 5, "gid": 5}, "cwd": "/", "args": ["sh", "-c", show],
+        "env": ["PATH=/bin"], "rlimits": [limit("RLIMIT_NOFILE", 10), limit("RLIMIT_FSIZE", 0)],
+    });
+    std::fs::write(bench.path("bundle/process.json"), process.to_string()).unwrap();
+    let said = text(&bench.call(&["exec", "--process", "process.json", &id]));
+    assert_eq!(said, expected);
+    bench.quiet(&["delete", "--force", &id]);
     bench.assert_nothing_left();
 }
