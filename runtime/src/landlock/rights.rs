@@ -105,7 +105,9 @@ mod tests {
     fn the_kernel_is_asked() {
         use orlop_sys::landlock::{Handled, Ruleset, abi};
         let Ok(abi) = abi() else {
-            eprintln!("skipped: this kernel has no Landlock");
+            let why = "this kernel has no Landlock";
+            assert!(std::env::var_os("ORLOP_TESTS_COMPLETE").is_none(), "{why}");
+            eprintln!("skipped: {why}");
             return;
         };
         let takes = |handled: Handled| Ruleset::new(handled).is_ok();
