@@ -38,7 +38,7 @@ use limits::Write;
 pub(crate) use manager::Manager;
 pub(crate) use processes::{open_of, processes};
 pub(crate) use stats::stats;
-pub(crate) use systemd::{Scope, attach, stop};
+pub(crate) use systemd::{PROPERTY_ANNOTATIONS, Scope, attach, stop};
 pub(crate) use update::update;
 use watched::flat;
 pub(crate) use watched::{Watched, timespec};

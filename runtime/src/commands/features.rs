@@ -105,7 +105,7 @@ fn document() -> Value {
         "hooks": KINDS.map(Kind::name),
         "mountOptions": those(MOUNT_OPTIONS, rootfs::knows_mount_option),
         "linux": linux(),
-        "potentiallyUnsafeConfigAnnotations": [landlock::ANNOTATION],
+        "potentiallyUnsafeConfigAnnotations": [landlock::ANNOTATION, cgroup::PROPERTY_ANNOTATIONS],
         "annotations": { "io.orlop.runtime.version": env!("CARGO_PKG_VERSION") },
     })
 }
@@ -226,7 +226,11 @@ mod tests {
         let unsafe_annotations = features.potentially_unsafe_config_annotations();
         assert_eq!(
             *unsafe_annotations,
-            Some(vec![landlock::ANNOTATION.to_owned()])
+            Some(vec![
+                "org.orlop.landlock".to_owned(),
+                // As features.md has it, the dot in the end is for all that begin so.
+                "org.systemd.property.".to_owned(),
+            ])
         );
         let linux = features.linux().clone().unwrap();
         assert_eq!(

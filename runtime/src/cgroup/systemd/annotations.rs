@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::properties::{Property, Value};
 
-const PREFIX: &str = "org.systemd.property.";
+/// What comes before the name of a property.
+pub(crate) const PREFIX: &str = "org.systemd.property.";
 
 /// Of all annotations, in order of their names.
 pub(super) fn of(annotations: Option<&HashMap<String, String>>) -> Result<Vec<Property>> {

@@ -29,6 +29,7 @@ use super::limits::{self, Write};
 use super::processes::place_of;
 use super::{Cgroup, Made, check_thawed, devices, enable_controllers, mount_point, open, rules};
 use crate::standing::Standing;
+pub(crate) use annotations::PREFIX as PROPERTY_ANNOTATIONS;
 use bus::{Bus, Refused};
 use names::Names;
 pub(super) use properties::round;
