@@ -13,6 +13,7 @@ mod kill;
 mod limits;
 mod manager;
 mod processes;
+mod remove;
 mod replaced;
 mod stats;
 mod systemd;
@@ -22,7 +23,7 @@ mod without;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::{Linux, LinuxDeviceCgroup, LinuxResources};
@@ -37,6 +38,7 @@ pub(crate) use kill::{ends_within, identity, kill, signal};
 use limits::Write;
 pub(crate) use manager::Manager;
 pub(crate) use processes::{open_of, processes};
+pub(crate) use remove::remove;
 pub(crate) use stats::stats;
 pub(crate) use systemd::{PROPERTY_ANNOTATIONS, Scope, attach, stop};
 pub(crate) use update::update;
@@ -365,48 +367,6 @@ impl Drop for Made {
             }
         }
     }
-}
-
-/// Removes the cgroup with whatever cgroups the container made below it, waiting a while for
-/// processes that are just ending.
-pub(crate) fn remove(path: &Path) -> Result<()> {
-    let deadline = Instant::now() + EMPTY_WITHIN;
-    loop {
-        match remove_tree(path, 0) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::BUSY) if Instant::now() < deadline => wait_for_change(path),
-            Err(errno) => {
-                return Err(
-                    anyhow::Error::from(errno).context(format!("remove {}", describe(path)))
-                );
-            }
-        }
-    }
-}
-
-/// Waits for a line of cgroup.events to change, a twentieth of a second at most.
-fn wait_for_change(path: &Path) {
-    // A failure only means that we look again sooner.
-    let _ = Watched::open(path, "cgroup.events").and_then(|events| {
-        // Before it is read it counts as changed.
-        let populated = events.value("populated")? == Some(1);
-        events.wait(Duration::from_millis(if populated { 50 } else { 1 }))
-    });
-}
-
-/// Deepest first; a container cannot make them deeper than the kernel's limits allow, and
-/// past ours we say busy.
-fn remove_tree(path: &Path, depth: usize) -> rustix::io::Result<()> {
-    match rustix::fs::rmdir(path) {
-        Err(Errno::BUSY) if depth < 64 => {}
-        other => return other,
-    }
-    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&entry.path(), depth + 1)?;
-        }
-    }
-    rustix::fs::rmdir(path)
 }
 
 /// Whether limits like these can be carried out at all, for `features`.
