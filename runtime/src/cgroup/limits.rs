@@ -1,5 +1,6 @@
 //! `linux.resources` as what is to be written into the files of a cgroup. Pure.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,7 +14,7 @@ pub(crate) struct Write {
     /// What in config.json asks for it.
     pub(crate) limit: String,
     /// The controller that has the file; `None` for cgroup core files.
-    pub(crate) controller: Option<&'static str>,
+    pub(crate) controller: Option<Cow<'static, str>>,
     pub(crate) file: String,
     pub(crate) value: String,
     /// The wish is met without the file.
@@ -35,7 +36,7 @@ impl Writes {
     fn add(&mut self, limit: &str, controller: &'static str, file: &str, value: String) {
         self.0.push(Write {
             limit: format!("linux.resources.{limit}"),
-            controller: Some(controller),
+            controller: Some(controller.into()),
             file: file.to_owned(),
             value,
             optional: false,
@@ -292,7 +293,8 @@ fn rdma_writes(devices: &HashMap<String, LinuxRdma>, writes: &mut Writes) -> Res
     Ok(())
 }
 
-/// Files named literally. A name must not lead out of the cgroup.
+/// Files named literally, of controllers that nobody here has heard of, too. A name must not lead
+/// out of the cgroup.
 fn unified_writes(resources: &LinuxResources, writes: &mut Writes) -> Result<()> {
     let Some(unified) = resources.unified() else {
         return Ok(());
@@ -303,30 +305,26 @@ fn unified_writes(resources: &LinuxResources, writes: &mut Writes) -> Result<()>
         let limit = format!("linux.resources.unified[{file:?}]");
         let (controller, _) = file
             .split_once('.')
-            .filter(|_| !file.contains('/'))
+            .filter(|(controller, _)| !controller.is_empty() && !file.contains('/'))
             .with_context(|| format!("{limit}: not the name of a cgroup v2 file"))?;
-        let controller = match controller {
-            "cgroup" => None,
-            "cpu" => Some("cpu"),
-            "cpuset" => Some("cpuset"),
-            "hugetlb" => Some("hugetlb"),
-            "io" => Some("io"),
-            "memory" => Some("memory"),
-            "misc" => Some("misc"),
-            "pids" => Some("pids"),
-            "rdma" => Some("rdma"),
-            other => bail!("{limit}: there is no controller {other:?}"),
-        };
-        let (file, value) = (file.clone(), value.clone());
-        writes.0.push(Write {
-            limit,
-            controller,
-            file,
-            value,
+        let controller = (controller != "cgroup").then(|| controller.to_owned().into());
+        writes.0.extend(lines(value).map(|line| Write {
+            limit: limit.clone(),
+            controller: controller.clone(),
+            file: file.clone(),
+            value: line.to_owned(),
             optional: false,
-        });
+        }));
     }
     Ok(())
+}
+
+/// One write each: the kernel takes one device at a time. A value with nothing in it is written
+/// as it is.
+fn lines(value: &str) -> impl Iterator<Item = &str> {
+    let some = value.lines().filter(|line| !line.trim().is_empty());
+    let nothing = value.trim().is_empty().then_some(value);
+    some.chain(nothing)
 }
 
 #[cfg(test)]
@@ -372,6 +370,11 @@ mod tests {
                 &["io.max=254:0 rbps=5"],
             ),
             (r#"{"unified":{"memory.high":"9"}}"#, &["memory.high=9"]),
+            (
+                r#"{"unified":{"io.max":"259:0 rbps=5\n\n253:0 rbps=7\n","cpuset.cpus":""}}"#,
+                &["cpuset.cpus=", "io.max=259:0 rbps=5", "io.max=253:0 rbps=7"],
+            ),
+            (r#"{"unified":{"new.max":"1"}}"#, &["new.max=1"]),
             (
                 r#"{"memory":{"limit":100,"swap":-1,"kernel":-1,"useHierarchy":true}}"#,
                 &["memory.swap.max=max", "memory.max=100"],
@@ -452,7 +455,8 @@ mod tests {
             (r#"{"rdma":{"mlx":{}}}"#, "neither"),
             (r#"{"cpu":{"shares":1}}"#, "not within"),
             (r#"{"unified":{"../x.y":"1"}}"#, "not the name"),
-            (r#"{"unified":{"nope.max":"1"}}"#, "no controller"),
+            (r#"{"unified":{"..":"1"}}"#, "not the name"),
+            (r#"{"unified":{"procs":"1"}}"#, "not the name"),
         ] {
             let got = format!("{:#}", lines(json).unwrap_err());
             assert!(got.contains(expected), "{json}: {got}");

@@ -215,14 +215,15 @@ fn describe(path: &Path) -> String {
 /// Controllers reach a cgroup only if every ancestor passes them on.
 fn enable_controllers(mount: &Path, path: &Path, writes: &[Write]) -> Result<()> {
     for write in writes {
-        let Some(controller) = write.controller else {
+        let Some(controller) = write.controller.as_deref() else {
             continue;
         };
         let available = |dir: &Path| {
             std::fs::read_to_string(dir.join("cgroup.controllers"))
                 .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller))
         };
-        if available(path) {
+        // Some files are there without a controller, as pressure is.
+        if available(path) || path.join(&write.file).exists() {
             continue;
         }
         ensure!(
@@ -443,5 +444,24 @@ mod tests {
             let got = path_below(mount, asked.map(Path::new), "id").ok();
             assert_eq!(got, expected.map(PathBuf::from), "{asked:?}");
         }
+    }
+
+    #[test]
+    fn a_controller_nobody_knows_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for (file, text) in [("cgroup.controllers", "new\n"), ("irq.pressure", "")] {
+            std::fs::write(dir.path().join(file), text).unwrap();
+        }
+        let enabled = |file: &str| {
+            let resources = serde_json::json!({ "unified": { file: "1" } });
+            let resources: LinuxResources = serde_json::from_value(resources).unwrap();
+            let writes = limits::writes(&resources).unwrap();
+            enable_controllers(dir.path(), dir.path(), &writes)
+        };
+        enabled("new.max").unwrap();
+        enabled("irq.pressure").unwrap();
+        let error = enabled("absent.max").unwrap_err().to_string();
+        let expected = ["unified[\"absent.max\"]", "controller \"absent\""];
+        assert!(expected.iter().all(|part| error.contains(part)), "{error}");
     }
 }

@@ -154,7 +154,7 @@ fn writes(resources: &LinuxResources, now: &Now) -> Result<Vec<Write>> {
 fn write(limit: &str, controller: &'static str, file: &str, value: impl Into<String>) -> Write {
     Write {
         limit: format!("linux.resources.{limit}"),
-        controller: Some(controller),
+        controller: Some(controller.into()),
         file: file.to_owned(),
         value: value.into(),
         optional: false,
@@ -268,8 +268,8 @@ fn cpu_writes(resources: &LinuxResources, now: &Now, writes: &mut Vec<Write>) {
 /// What puts back a file's content. Some files hold a line for each device, of which only one
 /// was written.
 fn previous(written: &Write, before: &str) -> Write {
-    let keyed =
-        matches!(written.file.as_str(), "rdma.max" | "misc.max") || written.file.starts_with("io.");
+    let by_device = |of: &str| written.file.starts_with(of);
+    let keyed = written.file == "misc.max" || ["io.", "rdma.", "dmem."].into_iter().any(by_device);
     let value = match written.value.split_once(' ') {
         Some((key, rest)) if keyed => {
             let held = before
@@ -475,6 +475,12 @@ mod tests {
             ),
             ("io.max", "8:0 rbps=5", "", "8:0 rbps=max"),
             ("misc.max", "sev 5", "sev max\nsev_es 3\n", "sev max"),
+            (
+                "dmem.low",
+                "drm/0/vram 5",
+                "a 7\ndrm/0/vram 0\n",
+                "drm/0/vram 0",
+            ),
         ] {
             let undo = previous(&write("x", "io", file, value), before);
             assert_eq!(undo.value, expected, "{file} {value}");

@@ -54,7 +54,7 @@ fn every_limit_is_in_its_file() {
     limit(
         &mut bench,
         json!({
-            "memory": { "limit": 67_108_864, "reservation": 33_554_432 },
+            "memory": { "limit": 67_108_864, "reservation": 33_554_432, "swap": 100_663_296 },
             "cpu": {
                 "shares": 2048, "quota": 50_000, "period": 200_000, "burst": 10_000,
                 "cpus": "0", "mems": "0"
@@ -65,21 +65,33 @@ fn every_limit_is_in_its_file() {
                 "throttleWriteIOPSDevice": [{ "major": major, "minor": minor, "rate": 77 }]
             },
             "hugepageLimits": [{ "pageSize": "2MB", "limit": 4_194_304 }],
-            "unified": { "memory.high": "60000000", "cgroup.max.depth": "3" }
+            "unified": {
+                "memory.high": "60000000", "cgroup.max.depth": "3",
+                "io.max": format!("{major}:{minor} wbps=2097152\n{major}:{minor} riops=88\n")
+            }
         }),
     );
     let (status, said) = bench.sh(
-        "cd /sys/fs/cgroup; grep . memory.max memory.low memory.high cpu.weight cpu.max \
-         cpu.max.burst cpuset.cpus cpuset.mems pids.max io.max hugetlb.2MB.max cgroup.max.depth; \
-         grep Cpus_allowed_list /proc/self/status",
+        "cd /sys/fs/cgroup; grep . memory.max memory.low memory.high memory.swap.max cpu.weight \
+         cpu.max cpu.max.burst cpuset.cpus cpuset.mems pids.max io.max hugetlb.2MB.max \
+         hugetlb.2MB.rsvd.max cgroup.max.depth; grep Cpus_allowed_list /proc/self/status",
     );
     let expected = format!(
-        "memory.max:67108864\nmemory.low:33554432\nmemory.high:59998208\ncpu.weight:174\n\
-         cpu.max:50000 200000\ncpu.max.burst:10000\ncpuset.cpus:0\ncpuset.mems:0\npids.max:9\n\
-         io.max:{major}:{minor} rbps=1048576 wbps=max riops=max wiops=77\n\
-         hugetlb.2MB.max:4194304\ncgroup.max.depth:3\nCpus_allowed_list:\t0\n"
+        "memory.max:67108864\nmemory.low:33554432\nmemory.high:59998208\n\
+         memory.swap.max:33554432\ncpu.weight:174\ncpu.max:50000 200000\ncpu.max.burst:10000\n\
+         cpuset.cpus:0\ncpuset.mems:0\npids.max:9\n\
+         io.max:{major}:{minor} rbps=1048576 wbps=2097152 riops=88 wiops=77\n\
+         hugetlb.2MB.max:4194304\nhugetlb.2MB.rsvd.max:4194304\ncgroup.max.depth:3\n\
+         Cpus_allowed_list:\t0\n"
     );
     assert_eq!((status, said), (0, expected));
+    bench.assert_nothing_left();
+    // The kernel takes no weight beside it.
+    limit(&mut bench, json!({ "cpu": { "idle": 1 } }));
+    assert_eq!(
+        bench.sh("cat /sys/fs/cgroup/cpu.idle"),
+        (0, "1\n".to_owned())
+    );
     bench.assert_nothing_left();
 }
 

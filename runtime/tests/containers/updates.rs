@@ -43,6 +43,17 @@ fn an_update_is_whole_or_not_at_all() {
         "{said}"
     );
     assert_eq!(held("cgroup.max.depth"), "7\n", "put back");
+    // Each line is a write.
+    let (status, said) = update(json!({ "unified": { "cgroup.max.depth": "5\nnonsense" } }));
+    assert!(status == 1 && said.contains("\"nonsense\""), "{said}");
+    assert_eq!(held("cgroup.max.depth"), "7\n", "put back");
+    let (status, said) = update(json!({ "unified": { "cgroup.max.depth": "5\n6\n" } }));
+    assert_eq!((status, &*held("cgroup.max.depth")), (0, "6\n"), "{said}");
+    let (status, said) = update(json!({ "unified": { "absent.max": "5" } }));
+    assert!(
+        status == 1 && said.contains("controller \"absent\""),
+        "{said}"
+    );
     let mut stdin = bench.command(&["update", "-r", "-", &id]);
     std::fs::write(
         bench.path("stdin"),
