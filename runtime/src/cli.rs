@@ -68,20 +68,30 @@ pub(crate) enum ListFormat {
     Json,
 }
 
+/// What a new process is given, and where it is told of.
+#[derive(Debug, clap::Args)]
+struct ProcessArgs {
+    /// Write the process's id to this file once it is there, for exec once it runs its program
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Unix socket that receives the master of the process's terminal
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Unix socket that receives a pidfd of the process
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
+    /// Descriptors that the process gets: from 3 on, in create and run after those of LISTEN_FDS
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1024))]
+    preserve_fds: i32,
+}
+
 #[derive(Debug, clap::Args)]
 struct CreateArgs {
     /// Directory with config.json
     #[arg(long, short, default_value = ".", value_name = "DIR")]
     bundle: PathBuf,
-    /// Write the process's id to this file
-    #[arg(long, value_name = "FILE")]
-    pid_file: Option<PathBuf>,
-    /// Unix socket that receives the master of the container's terminal
-    #[arg(long, value_name = "SOCKET")]
-    console_socket: Option<PathBuf>,
-    /// Descriptors from 3 on, or after those of LISTEN_FDS, that the process gets
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1024))]
-    preserve_fds: i32,
+    #[command(flatten)]
+    process: ProcessArgs,
     /// Read this instead of the bundle's config.json
     #[arg(long, short = 'f', value_name = "FILE")]
     config: Option<PathBuf>,
@@ -98,18 +108,14 @@ struct ExecArgs {
     /// The process as a JSON file
     #[arg(long, short, value_name = "FILE")]
     process: Option<PathBuf>,
-    /// Write the process's id to this file once it runs its program
-    #[arg(long, value_name = "FILE")]
-    pid_file: Option<PathBuf>,
+    #[command(flatten)]
+    common: ProcessArgs,
     /// Give the process a terminal
     #[arg(long, short)]
     tty: bool,
     /// Size of the terminal from its beginning
     #[arg(long, value_name = "ROWSxCOLS", value_parser = exec::parse_size)]
     console_size: Option<(u16, u16)>,
-    /// Unix socket that receives the terminal's master
-    #[arg(long, value_name = "SOCKET")]
-    console_socket: Option<PathBuf>,
     /// Do not wait for the process
     #[arg(long, short)]
     detach: bool,
@@ -143,9 +149,6 @@ struct ExecArgs {
     /// In a paused container too: wait until it is resumed
     #[arg(long)]
     ignore_paused: bool,
-    /// Descriptors from 3 on that the process gets
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1024))]
-    preserve_fds: i32,
     id: String,
     #[arg(
         trailing_var_arg = true,
@@ -283,14 +286,14 @@ fn dispatch(cli: &Cli) -> Result<u8> {
     if let Command::Create(args) | Command::Run { create: args, .. } = &cli.command {
         let handed = Activation::of_caller()?.map_or(0, |handed| handed.count);
         check_open("LISTEN_FDS", 0, handed)?;
-        check_open("--preserve-fds", handed, args.preserve_fds)?;
+        check_open("--preserve-fds", handed, args.process.preserve_fds)?;
     }
     if let Command::Exec(args) = &cli.command {
-        check_open("--preserve-fds", 0, args.preserve_fds)?;
+        check_open("--preserve-fds", 0, args.common.preserve_fds)?;
     }
     match &cli.command {
         Command::Create(args) => {
-            let terminal = Terminal::Socket(args.console_socket.clone());
+            let terminal = Terminal::Socket(args.process.console_socket.clone());
             create::create(root, &args.request(cli)?, terminal).map(|_| 0)
         }
         Command::Start { id } => start::start(root, id).map(|()| 0),
@@ -368,8 +371,9 @@ impl CreateArgs {
         let handed = activation.as_ref().map_or(0, |handed| handed.count);
         Ok(create::Request {
             bundle: self.bundle.clone(),
-            pid_file: self.pid_file.clone(),
-            preserve_fds: handed + self.preserve_fds,
+            pid_file: self.process.pid_file.clone(),
+            pidfd_socket: self.process.pidfd_socket.clone(),
+            preserve_fds: handed + self.process.preserve_fds,
             activation,
             id: self.id.clone(),
             config: self.config.clone(),
@@ -386,8 +390,9 @@ fn run_container(
     detach: bool,
     keep: bool,
 ) -> Result<u8> {
-    let relays = !detach && args.console_socket.is_none();
-    let (terminal, master) = terminal(relays, args.console_socket.clone())?;
+    let console_socket = args.process.console_socket.clone();
+    let relays = !detach && console_socket.is_none();
+    let (terminal, master) = terminal(relays, console_socket)?;
     // From here on they wait for the relay: one that ended us would leave a container that runs.
     let signals = (!detach).then(relay::signals).transpose()?;
     let created = create::create(root, &args.request(cli)?, terminal)?;
@@ -424,8 +429,9 @@ fn exec_process(root: &Path, args: &ExecArgs) -> Result<u8> {
         user: args.user.clone(),
         cwd: args.cwd.clone(),
         env: args.env.clone(),
-        pid_file: args.pid_file.clone(),
-        preserve_fds: args.preserve_fds,
+        pid_file: args.common.pid_file.clone(),
+        pidfd_socket: args.common.pidfd_socket.clone(),
+        preserve_fds: args.common.preserve_fds,
         detach: args.detach,
         ignore_paused: args.ignore_paused,
         capabilities: args.cap.clone(),
@@ -435,8 +441,9 @@ fn exec_process(root: &Path, args: &ExecArgs) -> Result<u8> {
         label: args.process_label.clone(),
         cgroup: args.cgroup.clone(),
     };
-    let relays = !args.detach && args.console_socket.is_none();
-    let (terminal, master) = terminal(relays, args.console_socket.clone())?;
+    let console_socket = args.common.console_socket.clone();
+    let relays = !args.detach && console_socket.is_none();
+    let (terminal, master) = terminal(relays, console_socket)?;
     let executed = exec::exec(root, &request, terminal)?;
     if args.detach {
         Ok(0)

@@ -23,6 +23,7 @@ mod config;
 mod console;
 mod document;
 mod failure;
+mod handover;
 mod handshake;
 mod hooks;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::raise::Raising;
-use super::write_pid_file;
+use super::{send_pidfd, write_pid_file};
 use crate::activation::Activation;
 use crate::cgroup::{self, Cgroup};
 use crate::config::Bundle;
@@ -42,6 +42,7 @@ const SIGSYS: i32 = 31;
 pub(crate) struct Request {
     pub(crate) bundle: PathBuf,
     pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) pidfd_socket: Option<PathBuf>,
     /// With those that were handed to us.
     pub(crate) preserve_fds: i32,
     pub(crate) activation: Option<Activation>,
@@ -238,6 +239,7 @@ fn see_through(
     record.status = Status::Created;
     dir.write(&record)?;
     raising.channel.send(&Message::Recorded)?;
+    send_pidfd(request.pidfd_socket.as_deref(), "standard", child)?;
     // The last of all, because it is where the caller says: nothing takes it away again.
     if let Some(path) = &request.pid_file {
         write_pid_file(path, child.pid)?;

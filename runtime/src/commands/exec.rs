@@ -22,7 +22,7 @@ use rustix::process::{
 use super::create::{Terminal, hide};
 use super::pause::own_cgroup;
 use super::privileges::privileges;
-use super::write_pid_file;
+use super::{send_pidfd, write_pid_file};
 use crate::cgroup;
 use crate::config::{Bundle, check_process, load_process};
 use crate::console::Console;
@@ -51,6 +51,7 @@ pub(crate) struct Request {
     pub(crate) cwd: Option<PathBuf>,
     pub(crate) env: Vec<String>,
     pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) pidfd_socket: Option<PathBuf>,
     pub(crate) preserve_fds: i32,
     pub(crate) detach: bool,
     /// Start in a paused container too: the process then waits until it is resumed.
@@ -265,6 +266,7 @@ fn make(
         raise_rlimits(pid, process.rlimits().as_deref().unwrap_or_default())?;
         apply_schedule(pid, &process)?;
         affinity.finish(pid)?;
+        send_pidfd(request.pidfd_socket.as_deref(), "setns", &child)?;
         ours.send(&Message::Mapped)
             .context("the new process is gone")?;
         let agent = |listener| {

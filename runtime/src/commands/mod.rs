@@ -21,6 +21,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use orlop_sys::clone::Child;
+
+use crate::handover::hand_over;
 
 /// Writes a pid for whoever waits for the file: beside it first, then renamed. The file beside
 /// it is always a new one, so that no link that lies there leads the pid elsewhere.
@@ -37,6 +40,15 @@ fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         .and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
         .and_then(|()| std::fs::rename(&beside, path))
         .with_context(|| format!("pid file {}", path.display()))
+}
+
+/// Gives a pidfd of the new process, which is never another's, to who listens on the socket of
+/// `--pidfd-socket`. With the words of runc's: `standard` for a container's, `setns` for `exec`'s.
+fn send_pidfd(socket: Option<&Path>, word: &str, child: &Child) -> Result<()> {
+    socket.map_or(Ok(()), |socket| {
+        hand_over(socket, word.as_bytes(), &child.pidfd)
+            .with_context(|| format!("--pidfd-socket {}", socket.display()))
+    })
 }
 
 /// One line on stdout, or an error where println! would panic.

@@ -25,6 +25,7 @@ mod mounts;
 mod notify;
 mod options;
 mod paused;
+mod pidfds;
 mod relay;
 mod rootless;
 mod roots;
