@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// Print the statistics once and leave
     #[arg(long)]
     stats: bool,
-    /// Time from one statistics to the next, as in 5s, 500ms or 1m30s
+    /// Time from one statistics to the next, as in 5s, 500ms or 1m1.5s
     #[arg(long, default_value = "5s", value_parser = parse_duration)]
     interval: Duration,
     id: String,
@@ -91,36 +91,45 @@ fn line(id: &str, kind: &str, data: Option<Value>) -> String {
     event.to_string()
 }
 
-/// Numbers with the units h, m, s and ms, one after the other.
+/// As Go has it: decimal numbers with units, one after the other.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time; give one above zero, as in 5s, 500ms or 1m30s");
-    let mut rest = text;
-    let mut total = Duration::ZERO;
+    let wrong = || format!("{text:?} is no time; give one above zero, as in 5s, 500ms or 1m1.5s");
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    let mut total: u128 = 0;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let (number, after) = rest.split_at(digits);
-        let number: u32 = number.parse().map_err(|_| wrong())?;
-        let unit = after
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(after.len());
-        let one = match &after[..unit] {
-            "h" => Duration::from_secs(3600),
-            "m" => Duration::from_secs(60),
-            "s" => Duration::from_secs(1),
-            "ms" => Duration::from_millis(1),
-            _ => return Err(wrong()),
-        };
-        total = one
-            .checked_mul(number)
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        let (number, after) = rest.split_at(rest.find(|c| !is_number(c)).ok_or_else(wrong)?);
+        let (unit, next) = after.split_at(after.find(is_number).unwrap_or(after.len()));
+        total = nanoseconds(number, unit)
             .and_then(|part| total.checked_add(part))
             .ok_or_else(wrong)?;
-        rest = &after[unit..];
+        rest = next;
     }
     // A day too many would not fit the clock; no time at all would be a busy loop.
+    let nanoseconds = u64::try_from(total).map_err(|_| wrong())?;
+    let total = Duration::from_nanos(nanoseconds);
     if total.is_zero() || total > Duration::from_secs(366 * 86_400) {
         return Err(wrong());
     }
     Ok(total)
+}
+
+fn nanoseconds(number: &str, unit: &str) -> Option<u128> {
+    let unit: u128 = match unit {
+        "h" => 3_600_000_000_000,
+        "m" => 60_000_000_000,
+        "s" => 1_000_000_000,
+        "ms" => 1_000_000,
+        "us" | "µs" | "μs" => 1_000,
+        "ns" => 1,
+        _ => return None,
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    // More digits would be less than a nanosecond, of an hour too.
+    let part = part.get(..15).unwrap_or(part);
+    let digits = format!("{whole}{part}").parse::<u128>().ok()?;
+    let scale = 10_u128.pow(u32::try_from(part.len()).ok()?);
+    Some(digits.checked_mul(unit)? / scale)
 }
 
 #[cfg(test)]
@@ -130,14 +139,18 @@ mod tests {
     #[test]
     fn durations() {
         for (text, expected) in [
-            ("5s", 5_000),
-            ("500ms", 500),
-            ("1m30s", 90_000),
-            ("2h", 7_200_000),
+            ("5s", 5_000_000),
+            ("500ms", 500_000),
+            ("1m30s", 90_000_000),
+            ("2h", 7_200_000_000),
+            ("1.5s", 1_500_000),
+            ("+.5m5.s", 35_000_000),
+            ("1ms2us3µs4000ns", 1_009),
+            ("0.1234567890123456789s", 123_456),
         ] {
             assert_eq!(
-                parse_duration(text).unwrap(),
-                Duration::from_millis(expected),
+                parse_duration(text).unwrap().as_micros(),
+                expected,
                 "{text}"
             );
         }
@@ -149,6 +162,11 @@ mod tests {
             "0s",
             "5x",
             "5s5",
+            "1.2.3s",
+            ".s",
+            "1s-1ms",
+            "1sm",
+            "0.1ns",
             "99999999999s",
             "4000000000h",
         ] {
