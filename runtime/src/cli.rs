@@ -34,14 +34,21 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 #[derive(Debug, Parser)]
 #[command(name = "orlop-runtime", version = VERSION.as_str(), about = "Runs OCI containers")]
+#[command(disable_version_flag = true)]
 struct Cli {
+    /// Print version
+    #[arg(long, short, visible_short_alias = 'V', action = clap::ArgAction::Version)]
+    version: Option<bool>,
     /// Where the state of containers is kept
     /// [default: orlop-runtime in $XDG_RUNTIME_DIR, for the machine's root in /run]
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Also write errors, and warnings, to this file
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "[file:]FILE")]
     log: Option<PathBuf>,
+    /// What is told at least; the runtime has no debug messages
+    #[arg(long, global = true, value_enum, default_value_t = log::Level::Warning)]
+    log_level: log::Level,
     /// Form of the lines in --log
     #[arg(long, global = true, value_enum, default_value_t = log::Format::Text)]
     log_format: log::Format,
@@ -250,10 +257,12 @@ pub fn run() -> ExitCode {
             return ExitCode::from(if told.use_stderr() { failure::OTHER } else { 0 });
         }
     };
-    if let Some(path) = &cli.log {
-        log::write_to(path, cli.log_format);
-    }
-    match dispatch(&cli) {
+    let place = cli.log.as_deref().map(log::file).transpose();
+    let done = place.and_then(|place| {
+        log::configure(place, cli.log_format, cli.log_level);
+        dispatch(&cli)
+    });
+    match done {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let line = format!("{error:#}").replace('\n', " ");

@@ -4,12 +4,15 @@
 //! podman and containerd read it as JSON with the fields that runc writes: `level`, `msg` and
 //! `time`. The time is UTC in the form of RFC 3339, worked out here: it needs no time zones.
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use anyhow::{Result, bail};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Form of the lines.
@@ -19,13 +22,45 @@ pub(crate) enum Format {
     Json,
 }
 
+/// What is told: this, and what is worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Level {
+    Debug,
+    Warning,
+    Error,
+}
+
 /// What --log and --log-format say.
 static PLACE: OnceLock<(PathBuf, Format)> = OnceLock::new();
 
-/// From here on, this is where the caller looks.
-pub(crate) fn write_to(path: &Path, format: Format) {
+/// What --log-level says.
+static LEVEL: OnceLock<Level> = OnceLock::new();
+
+/// The file that --log names: with crun, it may say so before the name.
+pub(crate) fn file(place: &Path) -> Result<PathBuf> {
+    let text = place.as_os_str().as_encoded_bytes();
+    for kind in ["journald:", "syslog:"] {
+        if text.starts_with(kind.as_bytes()) {
+            bail!(
+                "--log {}: not supported by this runtime, which writes to files only; for one \
+                 of this name give ./{0}",
+                place.display()
+            );
+        }
+    }
+    Ok(match text.strip_prefix(b"file:") {
+        Some(path) => OsStr::from_bytes(path).into(),
+        None => place.to_owned(),
+    })
+}
+
+/// From here on, this is where the caller looks, and for what.
+pub(crate) fn configure(file: Option<PathBuf>, format: Format, level: Level) {
     // Said once, where the command line is read.
-    let _ = PLACE.set((path.to_owned(), format));
+    let _ = LEVEL.set(level);
+    if let Some(file) = file {
+        let _ = PLACE.set((file, format));
+    }
 }
 
 /// Why the call failed, for those who read it here and not on stderr.
@@ -39,6 +74,9 @@ pub(crate) fn error(message: &str) {
 /// What was not as it was asked for, though the call goes on. To stderr only where there is no
 /// log: that is often the container's own.
 pub(crate) fn warn(message: &str) {
+    if LEVEL.get() == Some(&Level::Error) {
+        return;
+    }
     let line = message.replace('\n', " ");
     let logged = PLACE
         .get()
@@ -105,6 +143,26 @@ mod tests {
             (-1, "1969-12-31T23:59:59Z"),
         ] {
             assert_eq!(rfc3339(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn places() {
+        for (place, expected) in [
+            ("log", "log"),
+            ("/a:b/journald:c", "/a:b/journald:c"),
+            ("file:/log", "/log"),
+            ("file:a:b", "a:b"),
+            ("./syslog:x", "./syslog:x"),
+        ] {
+            assert_eq!(file(Path::new(place)).unwrap(), Path::new(expected));
+        }
+        for place in ["journald:box", "syslog:"] {
+            let error = file(Path::new(place)).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("--log {place}: not supp")),
+                "{error}"
+            );
         }
     }
 

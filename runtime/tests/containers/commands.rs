@@ -191,6 +191,9 @@ fn what_clients_ask_first() {
         return;
     };
     let (status, said) = text(&bench.call(&["--version"]));
+    for short in ["-v", "-V"] {
+        assert_eq!(text(&bench.call(&[short])), (0, said.clone()));
+    }
     let lines: Vec<&str> = said.lines().collect();
     let starts = ["orlop-runtime version ", "commit: ", "spec: 1."];
     assert_eq!((status, lines.len()), (0, 3), "{said}");
@@ -219,17 +222,15 @@ fn what_clients_ask_first() {
     bench.quiet(&["delete", &none, "--force"]);
     assert_eq!(bench.call(&["kill", "--nonsense"]).status.code(), Some(1));
     let log = bench.path("log");
-    let log_args = [
-        "--log",
-        log.to_str().unwrap(),
-        "--log-format=json",
-        "state",
-        &none,
-    ];
+    let place = format!("file:{}", log.display());
+    let log_args = ["--log", &place, "--log-format=json", "state", &none];
     refused(&bench, &log_args, "does not exist");
     let line: Value = serde_json::from_slice(&std::fs::read(&log).unwrap()).unwrap();
     assert_eq!(line["level"], "error");
     assert!(line["msg"].as_str().unwrap().contains("does not exist"));
     let time = line["time"].as_str().unwrap();
     assert!(time.len() == 20 && time.ends_with('Z'), "{time}");
+    let journal = ["--log", "journald:box", "list"];
+    refused(&bench, &journal, "files only");
+    assert!(!bench.path("bundle/journald:box").exists());
 }
