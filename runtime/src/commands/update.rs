@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::pause::own_cgroup;
 use crate::cgroup;
 use crate::config::read_resources;
+use crate::log;
 use crate::standing::Standing;
 use crate::state::{Dir, Status};
 
@@ -65,6 +66,11 @@ struct Single {
     /// 10 to 1000
     #[arg(long, value_parser = clap::value_parser!(u16).range(10..=1000))]
     blkio_weight: Option<u16>,
+    /// It was for cgroup v1, and is ignored with a warning as by runc
+    #[arg(long, hide = true)]
+    kernel_memory: Option<String>,
+    #[arg(long, hide = true)]
+    kernel_memory_tcp: Option<String>,
     #[arg(long, hide = true)]
     l3_cache_schema: Option<String>,
     #[arg(long, hide = true)]
@@ -72,6 +78,9 @@ struct Single {
 }
 
 pub(crate) fn update(root: &Path, args: &Args) -> Result<()> {
+    if args.single.limits_kernel_memory() {
+        log::warn("--kernel-memory and --kernel-memory-tcp are ignored; --memory counts both");
+    }
     let single = args.single.resources()?;
     let resources = match &args.resources {
         None => single.with_context(
@@ -106,6 +115,10 @@ fn read(file: &Path) -> Result<LinuxResources> {
 }
 
 impl Single {
+    fn limits_kernel_memory(&self) -> bool {
+        self.kernel_memory.is_some() || self.kernel_memory_tcp.is_some()
+    }
+
     /// As they would be in a file; `None` if there are none.
     fn resources(&self) -> Result<Option<LinuxResources>> {
         ensure!(
@@ -145,7 +158,7 @@ impl Single {
             "blockIO": { "weight": self.blkio_weight },
         });
         drop_empty(&mut all);
-        if all == json!({}) {
+        if all == json!({}) && !self.limits_kernel_memory() {
             return Ok(None);
         }
         Ok(Some(crate::document::part(&all)?))
@@ -287,6 +300,11 @@ mod tests {
                 "pids": { "limit": 5 },
             })
         );
+        let kernel = Single {
+            kernel_memory_tcp: Some("1m".into()),
+            ..Single::default()
+        };
+        assert_eq!(resources(kernel), Some(json!({})));
         let rdt = Single {
             l3_cache_schema: Some("x".into()),
             ..Single::default()

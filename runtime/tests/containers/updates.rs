@@ -85,6 +85,25 @@ fn an_update_is_whole_or_not_at_all() {
 }
 
 #[test]
+fn what_belonged_to_cgroup_v1_is_ignored_aloud() {
+    let Some(mut bench) = bench("kernel") else {
+        return;
+    };
+    let id = bench.id("kernel");
+    if bench.cgroup(&id).is_none() {
+        return skipped("this machine has no cgroup v2");
+    }
+    started(&mut bench, &id);
+    let kernel = ["update", "--kernel-memory", "64m", &id];
+    let (status, said) = text(&bench.call(&kernel));
+    assert!(status == 0 && said.contains("are ignored"), "{said}");
+    let errors = [&["--log-level", "error"], &kernel[..]].concat();
+    assert_eq!(text(&bench.call(&errors)), (0, String::new()));
+    bench.quiet(&["delete", "--force", &id]);
+    bench.assert_nothing_left();
+}
+
+#[test]
 fn an_update_replaces_the_device_rules() {
     let Some(mut bench) = bench("devices") else {
         return;
