@@ -34,7 +34,9 @@ const CAPABILITIES: [&str; 11] = [
     "CAP_SYS_CHROOT",
 ];
 
-const MASKED: [&str; 11] = [
+/// As docker has them; those of each processor are in [`Inputs`]. What the host's processors
+/// draw, and when they are interrupted, tells what others compute.
+const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -45,6 +47,7 @@ const MASKED: [&str; 11] = [
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
 
@@ -119,6 +122,8 @@ pub struct Inputs<'a> {
     pub devices: &'a [DeviceNode],
     /// Of the unit's io limits, in their order.
     pub io: &'a [IoNumbers],
+    /// What is masked of this machine's processors.
+    pub processors: &'a [String],
 }
 
 /// Why no configuration can be made.
@@ -334,6 +339,11 @@ fn resources(inputs: &Inputs<'_>) -> Value {
     value
 }
 
+fn masked<'i>(inputs: &'i Inputs<'_>) -> Vec<&'i str> {
+    let of_processors = inputs.processors.iter().map(String::as_str);
+    MASKED.into_iter().chain(of_processors).collect()
+}
+
 fn linux(inputs: &Inputs<'_>) -> Result<Value, ConfigError> {
     let map = json!([{"containerID": 0, "hostID": inputs.base, "size": ids::COUNT}]);
     let namespaces = ["user", "pid", "mount", "network", "uts", "ipc", "cgroup"];
@@ -357,7 +367,7 @@ fn linux(inputs: &Inputs<'_>) -> Result<Value, ConfigError> {
         "resources": resources(inputs),
         "devices": devices,
         "seccomp": seccomp,
-        "maskedPaths": MASKED,
+        "maskedPaths": masked(inputs),
         "readonlyPaths": READ_ONLY,
         // In its own network namespace a port below 1024 is no privilege.
         "sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"},

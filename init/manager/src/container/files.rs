@@ -227,9 +227,47 @@ pub fn io_devices(unit: &Unit) -> Result<Vec<IoNumbers>> {
     Ok(numbers)
 }
 
+/// Where the kernel has directories `cpu0`, `cpu1`, and so on.
+pub const PROCESSORS: &str = "/sys/devices/system/cpu";
+
+/// Of each processor the directory that counts how often it was throttled for its heat, where it
+/// has one: it changes with what others compute, so no container is to see it.
+pub fn thermal_counts(processors: &Path) -> Result<Vec<String>> {
+    let failed =
+        |error: Error| Error::new(error.kind(), format!("{}: {error}", processors.display()));
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(processors).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("cpu"));
+        numbers.extend(number.and_then(|number| number.parse::<u32>().ok()));
+    }
+    numbers.sort_unstable();
+    let paths = numbers
+        .into_iter()
+        .map(|number| processors.join(format!("cpu{number}/thermal_throttle")));
+    Ok(paths
+        .filter(|path| path.exists())
+        .map(|path| path.display().to_string())
+        .collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processors_are_in_their_order() {
+        let root = tempfile::tempdir().unwrap();
+        for of in ["cpu10", "cpu2", "cpufreq", "cpu0x"] {
+            std::fs::create_dir_all(root.path().join(of).join("thermal_throttle")).unwrap();
+        }
+        std::fs::create_dir(root.path().join("cpu3")).unwrap();
+        let at = |of: &str| root.path().join(of).join("thermal_throttle");
+        let expected = ["cpu2", "cpu10"].map(|of| at(of).display().to_string());
+        assert_eq!(thermal_counts(root.path()).unwrap(), expected);
+        let error = thermal_counts(Path::new("/no/such")).unwrap_err();
+        assert!(error.to_string().starts_with("/no/such: "));
+    }
 
     #[test]
     fn a_new_volume_takes_no_others_place() {

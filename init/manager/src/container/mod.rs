@@ -138,6 +138,7 @@ impl Tools {
             binds: &binds,
             devices: &files::devices(unit)?,
             io: &files::io_devices(unit)?,
+            processors: &files::thermal_counts(Path::new(files::PROCESSORS))?,
         })
         .map_err(Error::other)?;
         std::fs::write(dir.join("config.json"), serde_json::to_vec(&spec)?)?;

@@ -39,6 +39,7 @@ fn document(lines: &str, uid: u32, image: Value) -> Result<Value, ConfigError> {
         binds: &[],
         devices: &[],
         io: &[],
+        processors: &["/sys/devices/system/cpu/cpu0/thermal_throttle".to_owned()],
     };
     build(&inputs).map(|spec| serde_json::to_value(spec).unwrap())
 }
@@ -66,12 +67,40 @@ fn a_unit_that_asks_for_nothing_gets_the_defaults() {
     assert_eq!(linux["resources"]["pids"]["limit"], 1024);
     assert_eq!(linux["resources"]["memory"], Value::Null);
     assert_eq!(linux["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
-    let holds = |list: &str, path: &str| linux[list].as_array().unwrap().contains(&json!(path));
-    assert!(holds("maskedPaths", "/proc/kcore") && holds("readonlyPaths", "/proc/sys"));
     for mount in plain["mounts"].as_array().unwrap() {
         let options = mount["options"].as_array().unwrap();
         assert!(options.contains(&json!("nosuid")), "{mount}");
     }
+}
+
+/// Those of docker's daemon/pkg/oci/defaults.go, of 2026.
+#[test]
+fn what_docker_hides_is_hidden() {
+    let linux = &with("")["linux"];
+    let masked = json!([
+        "/proc/acpi",
+        "/proc/asound",
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/sys/devices/virtual/powercap",
+        "/sys/firmware",
+        "/sys/devices/system/cpu/cpu0/thermal_throttle",
+    ]);
+    assert_eq!(linux["maskedPaths"], masked);
+    let read_only = json!([
+        "/proc/bus",
+        "/proc/fs",
+        "/proc/irq",
+        "/proc/sys",
+        "/proc/sysrq-trigger",
+    ]);
+    assert_eq!(linux["readonlyPaths"], read_only);
 }
 
 #[test]
