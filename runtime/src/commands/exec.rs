@@ -1,4 +1,4 @@
-//! `exec`: one more process in a running container.
+//! `exec`: one more process in a container that runs, or is to be started.
 //!
 //! Others in the container's pid namespace see a process there from its first instruction on,
 //! and who among them has CAP_SYS_PTRACE where the container has no user namespace of its own
@@ -78,22 +78,27 @@ pub(crate) struct Executed {
 pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result<Executed> {
     let dir = Dir::open_unlocked(root, &request.id)?;
     let record = dir.created_record()?;
-    match dir.status(&record)? {
-        Status::Running => {}
-        Status::Paused if request.ignore_paused => {}
+    let standing = Standing::here()?;
+    let state = match dir.status(&record)? {
+        Status::Running => ContainerState::Running,
+        // Its process waits to be started, where it is going to be, and hides from a mere user.
+        Status::Created if standing.reaches_hidden() => ContainerState::Created,
+        Status::Paused if request.ignore_paused => ContainerState::Running,
         Status::Paused => bail!(
             "container {} is frozen; resume it first, or have the process wait for that with \
              --ignore-paused",
             request.id
         ),
         Status::Created | Status::Creating => {
-            bail!("container {} is not started yet", request.id)
+            bail!(
+                "container {} is not started yet; start it first",
+                request.id
+            )
         }
         Status::Stopped => bail!("container not running: {} has stopped", request.id),
-    }
+    };
     let bundle = Bundle::kept(&record.bundle, &dir.kept_config())?;
     let linux = &bundle.linux;
-    let standing = Standing::here()?;
     // Those in the container see our child as soon as it is there.
     hide(linux, standing)?;
     let (process, unknown) = wanted(&bundle, request)?;
@@ -104,7 +109,7 @@ pub(crate) fn exec(root: &Path, request: &Request, terminal: Terminal) -> Result
     plan.landlock = landlock.map_or(Ok(None), Asked::of_further)?;
     let has_terminal = plan.wants_terminal();
     let console = terminal.console(&plan)?;
-    let child = make(&record, &bundle, plan, console, request, standing)?;
+    let child = make(&record, state, &bundle, plan, console, request, standing)?;
     Ok(Executed {
         child,
         terminal: has_terminal,
@@ -214,6 +219,7 @@ struct Entry {
 
 fn make(
     record: &Record,
+    state: ContainerState,
     bundle: &Bundle,
     plan: Plan,
     console: Option<Console>,
@@ -271,8 +277,7 @@ fn make(
             .context("the new process is gone")?;
         let agent = |listener| {
             let agent = agent.as_ref().context("a listener that nobody asked for")?;
-            let state = Subject::of_record(record);
-            let state = state.state(ContainerState::Running, Some(record.pid))?;
+            let state = Subject::of_record(record).state(state, Some(record.pid))?;
             agent.hand_over(&listener, child.pid, state)
         };
         match ours.receive_past_listener(&agent)? {

@@ -57,8 +57,16 @@ fn lifecycle() {
     assert_eq!(bench.status(&id), "created");
     let pid = std::fs::read_to_string(bench.path("bundle/pid")).unwrap();
     assert_eq!(pid, bench.pid(&id).to_string());
-    let (status, said) = text(&bench.call(&["exec", &id, "true"]));
-    assert!(status == 1 && said.contains("not started"), "{said}");
+    // As with runc: where the process that waits is, and it waits on.
+    let further = bench.call(&[
+        "exec",
+        &id,
+        "sh",
+        "-c",
+        "hostname; ! ls /proc/1/fd 2> /dev/null",
+    ]);
+    assert_eq!(text(&further), (0, "box\n".to_owned()));
+    assert_eq!(bench.status(&id), "created");
     let (status, said) = text(&bench.call(&["create", &id]));
     assert!(status == 1 && said.contains("exists already"), "{said}");
     bench.quiet(&["start", &id]);

@@ -27,6 +27,11 @@ fn lives(who: As, name: &str) {
     assert_eq!(home.state(&id)["status"], "created");
     let state = home.bench.path("run/orlop-runtime");
     assert!(state.join(&id).is_dir());
+    let (status, said) = text(&home.call(&["exec", &id, "hostname"]));
+    match who {
+        As::NamespaceRoot => assert_eq!((status, &*said), (0, "container\n")),
+        _ => assert!(status == 1 && said.contains("start it first"), "{said}"),
+    }
     home.quiet(&["start", &id]);
     assert_eq!(home.state(&id)["status"], "running");
     let (status, said) = text(&home.call(&["exec", &id, "sh", "-c", "id; echo $PPID; exit 9"]));
