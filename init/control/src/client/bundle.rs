@@ -17,7 +17,7 @@ const RECORD_HEAD_SIZE: usize = 8;
 /// ([`CHUNKS_SIZE_MAX`](crate::types::CHUNKS_SIZE_MAX)), but what is under way is sent again after an
 /// interruption.
 const BODY_SIZE_MAX: usize = 384 << 10;
-/// What of the answered requests a host may lose with its power: it flushes so often.
+/// What a host may lose with its power but for the requests under way: it flushes no less often.
 const UNFLUSHED_SIZE: usize = 256 << 10;
 // What is sent twice at most.
 const _: () = assert!(IN_FLIGHT * BODY_SIZE_MAX + UNFLUSHED_SIZE <= 1 << 20);

@@ -28,6 +28,7 @@ mod survey;
 mod target;
 #[cfg(test)]
 mod tests;
+mod unflushed;
 mod upload;
 
 use std::path::PathBuf;

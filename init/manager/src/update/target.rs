@@ -15,11 +15,8 @@ use super::error::UpdateError;
 use super::places::Places;
 use super::stop::Stop;
 use super::survey::{Found, Sources, Survey};
+use super::unflushed::Unflushed;
 use crate::installs::open_alone;
-
-/// A host that loses its power has to fetch no more than this again, in compressed bytes, and what
-/// was under way.
-const UNFLUSHED_MAX: u64 = 256 << 10;
 
 /// The partitions of the slot, and what of a bundle they have.
 #[derive(Debug)]
@@ -29,6 +26,7 @@ pub(super) struct Target {
     root: File,
     verity: File,
     filling: Mutex<Filling>,
+    unflushed: Unflushed,
     changed: Condvar,
 }
 
@@ -37,9 +35,8 @@ struct Filling {
     /// By chunk: whether it is to be given.
     missing: Vec<bool>,
     left: usize,
-    /// Compressed bytes that were taken, in all and since the last flush.
+    /// Compressed bytes that were taken.
     moved: u64,
-    unflushed: u64,
 }
 
 /// Why a chunk was not taken.
@@ -68,6 +65,7 @@ impl Target {
             verity: open(verity)?,
             places,
             filling: Mutex::default(),
+            unflushed: Unflushed::default(),
             changed: Condvar::new(),
             head,
         };
@@ -184,7 +182,8 @@ impl Target {
         }
         let bytes = unpack(entry, compressed)?;
         self.write(number, &bytes)?;
-        let flush = {
+        let size = compressed.len() as u64;
+        {
             let mut filling = self.filling();
             // Another may have given it meanwhile: the same bytes.
             match filling.missing.get_mut(number as usize) {
@@ -192,17 +191,9 @@ impl Target {
                 Some(_) | None => return Ok(false),
             }
             filling.left -= 1;
-            filling.moved += compressed.len() as u64;
-            filling.unflushed += compressed.len() as u64;
-            let flush = filling.unflushed >= UNFLUSHED_MAX;
-            if flush {
-                filling.unflushed = 0;
-            }
-            flush
-        };
-        if flush {
-            self.flush()?;
+            filling.moved += size;
         }
+        self.unflushed.wrote(size, || self.flush())?;
         self.changed.notify_all();
         Ok(true)
     }

@@ -10,9 +10,11 @@ mod workers;
 
 use std::time::{Duration, Instant};
 
+use orlop_bundle::chunk::SIZES;
 use orlop_bundle::{BundleError, ChunkError};
 use thiserror::Error;
 
+use super::unflushed::UNFLUSHED_MAX;
 pub(super) use http::{Http, Patience};
 pub(super) use source::{Offer, Source, public};
 pub(super) use workers::fetch;
@@ -20,6 +22,11 @@ pub(super) use workers::fetch;
 /// How many requests are under way at once. Of each at most [`workers::RUN_MAX`] bytes are asked
 /// for, so that an interruption has little to be fetched again.
 const WORKERS: usize = 6;
+/// The most bytes of one request: of a chunk that cannot be compressed zstd makes that much more.
+const REQUEST_MAX: u64 = workers::RUN_MAX + workers::RUN_MAX / 256;
+// What is fetched twice at most, once power has gone.
+const _: () = assert!(SIZES.max as u64 <= workers::RUN_MAX);
+const _: () = assert!(UNFLUSHED_MAX + WORKERS as u64 * REQUEST_MAX <= 1 << 20);
 
 /// What stands in the way at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
