@@ -6,14 +6,12 @@ use orlop_slot::trial::fallback;
 use super::{Case, NO_REPORT, Seen};
 use crate::handle::Handle;
 use crate::host::Host;
-use crate::installs::uki;
 use crate::paths::Paths;
 
 /// Why a version is given up by hand, as it is put on record.
 const REASON: &str = "it was given up by `orlop rollback`";
 
-/// Goes back to the other good install and reboots; answers with that install. `whole` checks the
-/// other slot against a root hash.
+/// Goes back to the other good install and reboots; answers with that install.
 ///
 /// # Errors
 /// There is no other good install, or it is not whole; the boot partition cannot be read.
@@ -21,7 +19,6 @@ pub async fn roll_back(
     handle: &Handle,
     host: &Host,
     paths: &Paths,
-    whole: impl FnOnce([u8; 32]) -> std::io::Result<()> + Send + 'static,
 ) -> Result<InstalledVersion, ApiError> {
     let case = Case::new(handle, host, paths).ok_or_else(|| ApiError::conflict(NO_REPORT))?;
     let listing = case.esp.list_once_there().await;
@@ -37,17 +34,8 @@ pub async fn roll_back(
     let serial = serial.ok_or_else(|| nowhere("no boot loader started the one that runs"))?;
     let back = fallback(serial, &listing.files);
     let back = back.ok_or_else(|| nowhere("no other one is installed that is good"))?;
-    let name = back.to_string();
-    let root = listing
-        .files
-        .iter()
-        .find(|file| file.name.eq_ignore_ascii_case(&name))
-        .and_then(|file| uki::bytes(file.root.as_deref()?))
-        .ok_or_else(|| nowhere("its file leads to no root"))?;
-    let checked = tokio::task::spawn_blocking(move || whole(root)).await;
-    checked
-        .map_err(|_| ApiError::internal("checking the other version broke off"))?
-        .map_err(|error| nowhere(&format!("version {} is damaged: {error}", back.version)))?;
+    let whole = case.check_whole(&back, &listing.files).await;
+    whole.map_err(|damage| nowhere(&damage))?;
     case.look(record.as_ref()).await;
     let all = case.shown.versions()?;
     let goes_to = all.into_iter().find(|v| v.serial == u64::from(back.serial));

@@ -16,6 +16,7 @@ mod panic;
 mod report;
 mod shown;
 mod unread;
+mod way_back;
 
 use std::time::Duration;
 
@@ -139,16 +140,13 @@ impl Case {
         };
         match trial::standing(&self.running, &installed, record.as_ref()) {
             Standing::Good => Seen::Decided(self.find_given_up(&installed)),
-            Standing::Trial { serial } => self.judge(serial, &installed).await,
+            Standing::Trial { serial } => self.judge(serial, installed).await,
             Standing::Blessed { serial } => {
                 let steps = after_passing(serial, &self.running, &installed);
                 self.take(serial, steps, None).await;
                 Seen::Decided(self.find_given_up(&installed))
             }
-            Standing::Failed { serial } => {
-                let steps = after_failing(serial, &self.running, &installed);
-                self.take(serial, steps, None).await
-            }
+            Standing::Failed { serial } => self.go_back(serial, installed, None).await,
         }
     }
 
@@ -187,7 +185,7 @@ impl Case {
     }
 
     /// Lets the gate decide, and does what follows.
-    async fn judge(&self, serial: u32, installed: &[Installed]) -> Seen {
+    async fn judge(&self, serial: u32, installed: Vec<Installed>) -> Seen {
         let known = self.shown.failed();
         let decided = |failed: FailedUpdate| {
             failed.boot_id == self.boot.boot_id && failed.serial == u64::from(serial)
@@ -195,8 +193,7 @@ impl Case {
         if known.is_some_and(decided) {
             // By an earlier manager of this boot, without a record: there was
             // nowhere to go, or no room for one.
-            let steps = after_failing(serial, &self.running, installed);
-            return self.take(serial, steps, None).await;
+            return self.go_back(serial, installed, None).await;
         }
         self.tell(serial, TrialOutcome::Begun);
         let decided = self.watch().await;
@@ -215,10 +212,7 @@ impl Case {
             return Seen::Leaving;
         };
         match report {
-            Some(report) => {
-                let steps = after_failing(serial, &self.running, &installed);
-                self.take(serial, steps, Some(report)).await
-            }
+            Some(report) => self.go_back(serial, installed, Some(report)).await,
             None => {
                 let steps = after_passing(serial, &self.running, &installed);
                 let seen = self.take(serial, steps, None).await;
@@ -226,6 +220,23 @@ impl Case {
                 seen
             }
         }
+    }
+
+    /// Gives up the install that runs, for another one that is whole, if there is one.
+    async fn go_back(
+        &self,
+        serial: u32,
+        installed: Vec<Installed>,
+        mut report: Option<FailedUpdate>,
+    ) -> Seen {
+        let (installed, damage) = self.without_damaged(serial, installed).await;
+        match (&mut report, damage) {
+            (_, None) => {}
+            (Some(report), Some(damage)) => report.reason.push_str(&format!("; {damage}")),
+            (None, Some(damage)) => self.shown.warn(damage),
+        }
+        let steps = after_failing(serial, &self.running, &installed);
+        self.take(serial, steps, report).await
     }
 
     fn tell(&self, serial: u32, outcome: TrialOutcome) {

@@ -166,4 +166,4 @@ fn told(problem: &str, version: &str, next: Unread) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

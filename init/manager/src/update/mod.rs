@@ -38,7 +38,6 @@ use std::time::Instant;
 use orlop_bundle::{Digest, Head, Running as Version, Trusted, refusal};
 use orlop_control::types::{ApiError, InstalledVersion, UpdateQuery, UpdateStatus};
 use orlop_slot::trial::Running;
-use orlop_verity::Superblock;
 
 use crate::handle::Handle;
 use crate::host::Host;
@@ -322,20 +321,12 @@ impl Updater {
     /// # Errors
     /// There is none, or it is not whole; an update or a trial is under way.
     pub async fn roll_back(&self) -> Result<InstalledVersion, ApiError> {
-        let (disks, _) = self.ready()?.clone();
+        self.ready()?;
         let _turn = self.0.begins.lock().await;
         if self.current().is_some() {
             return Err(api_error::another(&self.status()));
         }
-        let whole = move |root: [u8; 32]| {
-            let file = |path: &PathBuf| std::fs::File::open(path);
-            let (data, tree) = (file(&disks.root)?, file(&disks.verity)?);
-            let superblock = Superblock::read(&tree).map_err(std::io::Error::other)?;
-            let mut go_on = |_: u64| std::ops::ControlFlow::Continue(());
-            orlop_verity::check(&data, &tree, &superblock, &root, &mut go_on)
-                .map_err(std::io::Error::other)
-        };
-        let back = trial::roll_back(&self.0.handle, &self.0.host, &self.0.paths, whole).await?;
+        let back = trial::roll_back(&self.0.handle, &self.0.host, &self.0.paths).await?;
         // Whoever goes back wants nothing that was asked for before.
         self.forget(None).await;
         Ok(back)

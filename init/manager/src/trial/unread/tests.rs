@@ -13,13 +13,18 @@ use crate::installs::{Esp, Records};
 const NEVER: u64 = u64::MAX;
 
 /// A host whose entry was started as `entry` and counted as `counted`.
-struct Host {
-    dir: tempfile::TempDir,
-    case: Case,
+pub(in crate::trial) struct Host {
+    pub(in crate::trial) dir: tempfile::TempDir,
+    pub(in crate::trial) case: Case,
     requests: Receiver<Request>,
 }
 
-fn host(entry: &str, counted: &str, outcome: Outcome, deadline_ms: u64) -> Host {
+pub(in crate::trial) fn host(
+    entry: &str,
+    counted: &str,
+    outcome: Outcome,
+    deadline_ms: u64,
+) -> Host {
     let dir = tempfile::tempdir().unwrap();
     let (handle, requests) = Handle::new(dir.path().to_owned());
     let records = Records::new(dir.path().join("update"));
@@ -78,6 +83,8 @@ impl Host {
             match request {
                 Request::Shutdown(ShutdownMode::Reboot, reply) => return drop(reply.send(Ok(()))),
                 Request::Watched(reply) => drop(reply.send(Ok(Vec::new()))),
+                // There are none.
+                Request::Logs(_, reply) => drop(reply),
                 other => panic!("{other:?}"),
             }
         }
@@ -85,7 +92,7 @@ impl Host {
     }
 
     /// What ends first: how it was seen through with a reboot, or a long time.
-    async fn ends(&mut self) -> Option<Seen> {
+    pub(in crate::trial) async fn ends(&mut self) -> Option<Seen> {
         let both = async {
             let (seen, ()) =
                 tokio::join!(self.case.see_through(), Host::reboots(&mut self.requests));
@@ -93,6 +100,16 @@ impl Host {
         };
         let day = Duration::from_secs(24 * 60 * 60);
         tokio::time::timeout(day, both).await.ok()
+    }
+
+    /// How it is seen through without a reboot, and what is told then.
+    pub(in crate::trial) async fn stays(&mut self) -> (Seen, Vec<String>) {
+        let reboots = Host::reboots(&mut self.requests);
+        let seen = tokio::select! {
+            seen = self.case.see_through() => seen,
+            () = reboots => panic!("it reboots"),
+        };
+        (seen, self.problems())
     }
 
     fn problems(&self) -> Vec<String> {
