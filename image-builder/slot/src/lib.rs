@@ -5,6 +5,7 @@
 //! Nothing here reads a disk, an ESP or a clock: names, units and times come in; names and steps go
 //! out.
 
+mod counted;
 mod entry;
 pub mod gate;
 pub mod install;
@@ -13,6 +14,7 @@ mod partition;
 pub mod trial;
 pub mod unread;
 
+pub use counted::Endless;
 pub use entry::{BootEntry, BootEntryError, Tries, boot_order};
 pub use order::{Step, after_failing, after_passing};
 pub use partition::{Partition, Slot};

@@ -17,6 +17,7 @@
 //! over it, would free what the other leads to; so no name is ever removed or replaced here. What is
 //! left over sorts behind and does no harm.
 
+use crate::counted::left;
 use crate::entry::{BootEntry, Tries};
 
 /// How a trial stands, as it was put on record.
@@ -191,13 +192,21 @@ pub fn reject(serial: u32, running: &Running, installed: &[Installed]) -> Vec<Re
 }
 
 /// Whether reboots will lead away from `serial`, to another install: none of its names is tried for
-/// ever. A machine that reboots for anything else does so without end.
-pub fn leaves(serial: u32, running: &Running, installed: &[Installed]) -> bool {
+/// ever. A machine that reboots for anything else does so without end. `counted` is the name that the
+/// boot loader gave its entry when it counted this start; none when it did not.
+pub fn leaves(
+    serial: u32,
+    running: &Running,
+    counted: Option<&str>,
+    installed: &[Installed],
+) -> bool {
+    let started = running.entry.as_deref().and_then(|name| name.parse().ok());
+    let is_counted = left(started.as_ref(), counted).is_ok();
     let endless = |(name, _): &(String, BootEntry)| match name.parse::<BootEntry>() {
         Ok(entry) => match entry.tries {
             None => true,
-            // It was started, and the boot loader has not counted that.
-            Some(Tries { left, done }) => left > 0 && done == 0,
+            // It could not be marked, and is started until it has been counted down.
+            Some(tries) => tries.left > 0 && !is_counted,
         },
         // Without a counter, but behind every good entry of ours.
         Err(_) => false,

@@ -7,7 +7,7 @@
 //! count, or has nothing left to count, a restart would lead to the same boot again, so none is
 //! made.
 
-use crate::entry::{BootEntry, Tries};
+use crate::counted::{Endless, left};
 use crate::trial::{Installed, Record, Running, Standing, standing};
 
 /// What is to be done while the boot partition cannot be read.
@@ -29,17 +29,6 @@ pub enum Unread {
         /// Why it would.
         why: Endless,
     },
-}
-
-/// Why the boot loader would start the same entry again and again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endless {
-    /// Its name has no counter.
-    NoCounter,
-    /// It had no tries left and was started in spite of that: there is no other.
-    NoTries,
-    /// The boot loader could not count this start.
-    NotCounted,
 }
 
 /// What is to be done about the install that is `running`. `counted` is the name that the boot
@@ -64,36 +53,17 @@ pub fn unread(
     if !is_over {
         return Unread::Wait;
     }
-    match left(started.first(), counted) {
+    let entry = started.first().and_then(Installed::entry);
+    match left(entry.as_ref(), counted) {
         Ok(left) => Unread::Restart { serial, left },
         Err(why) => Unread::Stay { why },
-    }
-}
-
-/// The tries that are left after this start.
-fn left(started: Option<&Installed>, counted: Option<&str>) -> Result<u32, Endless> {
-    let entry = started.and_then(Installed::entry);
-    let Some((entry, tries)) = entry.and_then(|entry| entry.tries.map(|tries| (entry, tries)))
-    else {
-        return Err(Endless::NoCounter);
-    };
-    if tries.left == 0 {
-        return Err(Endless::NoTries);
-    }
-    let now: Option<BootEntry> = counted.and_then(|name| name.parse().ok());
-    match now {
-        Some(BootEntry {
-            serial,
-            tries: Some(Tries { left, .. }),
-            ..
-        }) if serial == entry.serial && left < tries.left => Ok(left),
-        Some(_) | None => Err(Endless::NotCounted),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::BootEntry;
     use crate::trial::Outcome;
 
     const ROOT: &str = "bb";

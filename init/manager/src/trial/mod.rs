@@ -294,6 +294,10 @@ impl Case {
     /// Takes the steps, one after the other.
     async fn take(&self, serial: u32, steps: Vec<Step>, report: Option<FailedUpdate>) -> Seen {
         let mut leaving = false;
+        let nowhere = match steps.contains(&Step::Reboot) {
+            true => "a restart would lead to it again",
+            false => "there is no other good one to go back to",
+        };
         for step in steps {
             match step {
                 Step::Report => self.put_report(report.as_ref()),
@@ -305,7 +309,7 @@ impl Case {
         let record = self.records.trial().unwrap_or_default();
         let failed = self.shown.failed();
         if !leaving && failed.is_some_and(|failed| failed.serial == u64::from(serial)) {
-            self.stay(serial);
+            self.stay(serial, nowhere);
         }
         self.look(record.as_ref()).await;
         match leaving {
@@ -382,18 +386,17 @@ impl Case {
         let Some(installed) = self.look_for_sure(record.as_ref(), None).await else {
             return true;
         };
-        if !trial::leaves(serial, &self.running, &installed) {
+        if !trial::leaves(serial, &self.running, self.counted(), &installed) {
             return false;
         }
         self.restart("another installation is to run").await;
         true
     }
 
-    fn stay(&self, serial: u32) {
+    fn stay(&self, serial: u32, why: &str) {
         let version = &self.running.version;
         self.shown.set_notice(format!(
-            "version {version} (installation {serial}) failed its trial and runs on, as there is no \
-             other good one to go back to"
+            "version {version} (installation {serial}) failed its trial and runs on, as {why}"
         ));
     }
 }

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use orlop_control::types::{FailedUpdate, ShutdownMode};
+use orlop_slot::Endless;
 use orlop_slot::trial::{Installed, Record};
-use orlop_slot::unread::{Endless, Unread, unread};
+use orlop_slot::unread::{Unread, unread};
 
 use super::{AGAIN, Case};
 use crate::core::now_ms;
@@ -60,9 +61,13 @@ impl Case {
     }
 
     fn unread(&self, record: Option<&Record>) -> Unread {
-        let counted = Some(self.boot.counted.as_str()).filter(|name| !name.is_empty());
         let is_over = self.left().is_zero();
-        unread(&self.running, counted, record, is_over)
+        unread(&self.running, self.counted(), record, is_over)
+    }
+
+    /// The name that the boot loader gave its entry when it counted this start.
+    pub(super) fn counted(&self) -> Option<&str> {
+        Some(self.boot.counted.as_str()).filter(|name| !name.is_empty())
     }
 
     /// What is left until the deadline.
