@@ -97,9 +97,9 @@ impl Updater {
         Ok(Some(waits.version))
     }
 
-    /// Whoever gives a version up does not want it back from the channel; who asks for it gets it. It
+    /// Keeps a version that was given up from coming back by the channel; who asks for it gets it. It
     /// stays so when its entry gives way to another.
-    async fn keep_off(&self, version: &str) {
+    pub(super) async fn keep_off(&self, version: &str) {
         let Ok((disks, _)) = self.0.disks.as_ref() else {
             return;
         };

@@ -10,6 +10,8 @@ use crate::trial;
 impl Updater {
     /// The job has `ended`.
     pub(super) async fn ended(&self, ended: Result<Result<(), UpdateError>, ApiError>) {
+        // The same bundle would come to the same.
+        let is_hopeless = matches!(ended, Ok(Err(UpdateError::Wrong(_))));
         let ended = match ended {
             Ok(ended) => ended.map_err(|error| error.to_string()),
             Err(error) => Err(error.message),
@@ -24,6 +26,9 @@ impl Updater {
         let _turn = self.0.begins.lock().await;
         if let Err(reason) = ended {
             let failure = self.failure(&reason);
+            if is_hopeless && let Some(version) = &failure.version {
+                self.keep_off(version).await;
+            }
             // First: what is given up must not be begun again.
             self.forget(Some(&failure)).await;
             *self.current() = None;

@@ -56,7 +56,8 @@ pub(super) enum UpdateError {
         /// The version.
         version: String,
     },
-    /// The bundle contradicts itself, or the disk does not keep what is written to it.
+    /// The bundle contradicts itself, or the disk does not keep what is written to it. The channel
+    /// does not take the version again.
     #[error("{0}")]
     Wrong(String),
     /// Nothing may be installed.

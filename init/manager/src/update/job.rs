@@ -13,6 +13,7 @@ use orlop_control::types::{UpdatePhase, UpdatePlan};
 use orlop_slot::install::{Install, InstallStep, STEPS, install};
 use orlop_slot::trial::{self, Installed, Running, Standing};
 use orlop_unit::Host as HostToml;
+use orlop_verity::VerityError;
 use sha2::{Digest as _, Sha256};
 
 use super::error::UpdateError;
@@ -23,7 +24,7 @@ use super::section::Section;
 use super::stop::Stop;
 use super::survey::{Sources, Survey, survey};
 use super::target::Target;
-use crate::installs::uki::{Piece, root_hash, root_hash_of};
+use crate::installs::uki::{Piece, UkiError, root_hash, root_hash_of};
 use crate::installs::{Before, Esp, Listing, Records};
 
 /// When a client has sent nothing for so many minutes its update is given up.
@@ -267,11 +268,6 @@ impl Job {
         self.progress.phase(UpdatePhase::Verifying);
         let target = &self.target;
         let expected = self.head().manifest().verity.root_hash;
-        let wrong = |problem: String| {
-            UpdateError::Wrong(format!(
-                "the other slot does not hold what was written to it: {problem}"
-            ))
-        };
         let superblock = target.superblock();
         let mut go_on = |_: u64| match self.stop.stopped() {
             true => ControlFlow::Break(()),
@@ -280,15 +276,14 @@ impl Job {
         target.forget_cache()?;
         let made = orlop_verity::write(target.root(), target.verity(), &superblock, &mut go_on);
         self.stop.check()?;
-        let made = Hex(made.map_err(|error| wrong(error.to_string()))?);
+        let made = Hex(made.map_err(tree)?);
         if made != expected {
-            return Err(wrong(format!(
+            return Err(unlike(format!(
                 "the root hash is {made}, expected {expected}"
             )));
         }
         target.forget_cache()?;
-        orlop_verity::check_tree(target.verity(), &superblock, &expected.0)
-            .map_err(|error| wrong(error.to_string()))?;
+        orlop_verity::check_tree(target.verity(), &superblock, &expected.0).map_err(tree)?;
         self.verify_kernel()
     }
 
@@ -314,8 +309,12 @@ impl Job {
             start,
             length,
         };
-        let leads = root_hash_of(&image)
-            .map_err(|error| UpdateError::Wrong(format!("the bundle's kernel image: {error}")))?;
+        let leads = root_hash_of(&image).map_err(|error| match error {
+            UkiError::Io(source) => UpdateError::disk("reading", "the other slot")(source),
+            error @ (UkiError::Format(_) | UkiError::CutOff | UkiError::NoRoot) => {
+                UpdateError::Wrong(format!("the bundle's kernel image: {error}"))
+            }
+        })?;
         let root = manifest.verity.root_hash.to_string();
         match leads == root {
             true => Ok(()),
@@ -350,6 +349,27 @@ impl Job {
         let copied = self.disks.esp.copy(from, length, check);
         copied.map_err(UpdateError::disk("writing", "the boot partition"))
     }
+}
+
+/// What is wrong with the hash tree. A disk that fails says nothing of the bundle.
+fn tree(error: VerityError) -> UpdateError {
+    match error {
+        VerityError::Read { .. } | VerityError::Write { .. } => {
+            UpdateError::disk("verifying", "the other slot")(io::Error::other(error))
+        }
+        VerityError::Length(_)
+        | VerityError::Superblock(_)
+        | VerityError::OtherSuperblock { .. }
+        | VerityError::Block { .. }
+        | VerityError::Padding { .. }
+        | VerityError::Stopped => unlike(error),
+    }
+}
+
+fn unlike(problem: impl std::fmt::Display) -> UpdateError {
+    UpdateError::Wrong(format!(
+        "the other slot does not hold what was written to it: {problem}"
+    ))
 }
 
 fn digest(mut content: impl Read) -> io::Result<Digest> {

@@ -66,6 +66,26 @@ async fn what_was_cancelled_is_not_taken_again_from_the_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_contradicts_itself_is_not_taken_again_from_the_channel() {
+    let (world, server, new) = published();
+    let (head, _) = new.pack_as("shop", &world.key, |m| m.verity.root_hash.0[0] ^= 1);
+    std::fs::write(world.at("web/shop.head"), head.encode()).unwrap();
+    let updater = follows(&world, &server, "version 2.0.0 is being installed").await;
+    let problem = wait(&updater, &ENDED).await.problem.unwrap();
+    assert!(problem.contains("the root hash is"), "{problem}");
+    assert_eq!(world.records().given_up(), ["2.0.0"]);
+    let updater = follows(&world, &server, "failed on this host").await;
+    world.assert_untouched();
+    // Whoever asks for it has it tried, and gets it once it is mended.
+    let url = Some(server.url(""));
+    updater.begin(url.clone(), query("")).await.unwrap();
+    assert_eq!(wait(&updater, &ENDED).await.phase, UpdatePhase::Failed);
+    new.publish(&world.at("web"), &world.key);
+    updater.begin(url, query("")).await.unwrap();
+    assert_eq!(wait(&updater, &ENDED).await.phase, UpdatePhase::Installed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn why_the_last_one_failed_is_known_until_the_next() {
     let (world, server, _) = published();
     server.choose(|number, _| match number {
