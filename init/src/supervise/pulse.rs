@@ -3,7 +3,8 @@
 //! PID 1 asks, the manager answers. A manager that has not answered for
 //! [`HANG_MS`] is killed (being crash-only, it comes back where it was). When no
 //! manager has answered for [`TRUST_MS`], restarts included, or none within
-//! [`FIRST_MS`] of a boot on trial, the host is to restart. During a shutdown the trust
+//! [`FIRST_MS`] of a boot on trial, the host is to restart. On trial managers have to
+//! last as well ([`Earns`]). During a shutdown the trust
 //! has a fixed end, at which the watchdog goes hungry, but a manager that hangs
 //! is still found out: the next one goes on stopping.
 
@@ -39,6 +40,26 @@ pub(crate) enum Act {
     Distrust,
 }
 
+/// Whose answers earn trust.
+///
+/// ```text
+///                  answer
+/// First ──────────────────────► Lasting ──────────────────────► All
+///   └──────── answer of a manager that has lived for TRUST_MS ───┘
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Earns {
+    /// The first one's, on trial: whoever gave it has time to last.
+    First,
+    /// Those of managers that have lived for [`HANG_MS`]: one that dies soon after each
+    /// start is trusted no longer than one that hangs. Killed by somebody, a few times,
+    /// it has the time to show that it does not.
+    Lasting,
+    /// Everybody's: the version was found good, or has had a manager for so long that
+    /// it may be by now. From then on PID 1 restarts no host whose managers are killed.
+    All,
+}
+
 /// The manager's pulse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pulse {
@@ -51,6 +72,9 @@ pub(crate) struct Pulse {
     /// Said already.
     distrusted: bool,
     process: Option<i32>,
+    /// When the last process was started.
+    started_ms: u64,
+    earns: Earns,
     /// Answers no longer earn trust.
     shuts_down: bool,
 }
@@ -58,7 +82,10 @@ pub(crate) struct Pulse {
 impl Pulse {
     /// A boot's pulse, which starts out trusted, for longer unless it is `on_trial`.
     pub(crate) fn new(now_ms: u64, on_trial: bool) -> Self {
-        let first_ms = if on_trial { FIRST_MS } else { TRUST_MS };
+        let (first_ms, earns) = match on_trial {
+            true => (FIRST_MS, Earns::First),
+            false => (TRUST_MS, Earns::All),
+        };
         Self {
             seq: 0,
             asked_ms: now_ms,
@@ -67,6 +94,8 @@ impl Pulse {
             fed_ms: None,
             distrusted: false,
             process: None,
+            started_ms: now_ms,
+            earns,
             shuts_down: false,
         }
     }
@@ -75,6 +104,7 @@ impl Pulse {
     /// proves nothing, so trust is not renewed.
     pub(crate) fn started(&mut self, pid: i32, now_ms: u64) {
         self.process = Some(pid);
+        self.started_ms = now_ms;
         self.sign_ms = now_ms;
     }
 
@@ -93,7 +123,17 @@ impl Pulse {
         if self.shuts_down {
             return;
         }
-        self.trusted_until_ms = now_ms.saturating_add(TRUST_MS);
+        let lived_ms = now_ms.saturating_sub(self.started_ms);
+        let (does_earn, next) = match self.earns {
+            Earns::First | Earns::Lasting if lived_ms >= TRUST_MS => (true, Earns::All),
+            Earns::First => (true, Earns::Lasting),
+            Earns::Lasting => (lived_ms >= HANG_MS, Earns::Lasting),
+            Earns::All => (true, Earns::All),
+        };
+        self.earns = next;
+        if does_earn {
+            self.trusted_until_ms = now_ms.saturating_add(TRUST_MS);
+        }
     }
 
     /// The host is going down and will be down at `deadline_ms`: fed until then
@@ -216,8 +256,62 @@ mod tests {
         let mut pulse = Pulse::new(0, true);
         pulse.started(5, 0);
         run(&mut pulse, 0, 10_000, true);
-        assert!(run(&mut pulse, 10_000, 10_000 + TRUST_MS - 5_000, false).0 > 15);
+        let until = ASK_MS + TRUST_MS;
+        assert!(run(&mut pulse, 10_000, until, false).0 > 15);
         assert!(!pulse.distrusted);
+        assert!(pulse.tick(until).contains(&Act::Distrust));
+    }
+
+    /// One manager after the other, each of which answers and ends after its time;
+    /// when they are distrusted, if they are.
+    fn lives(pulse: &mut Pulse, lives_ms: impl IntoIterator<Item = u64>) -> Option<u64> {
+        let mut now = 0;
+        for (life_ms, pid) in lives_ms.into_iter().zip(5..) {
+            pulse.started(pid, now);
+            run(pulse, now, now + life_ms, true);
+            pulse.ended();
+            now += life_ms;
+            if pulse.distrusted {
+                return Some(now);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn on_trial_managers_that_die_soon_after_they_answered_are_given_up() {
+        for life_ms in [3_000, 10_000, 19_000] {
+            let mut pulse = Pulse::new(0, true);
+            let given_up = lives(&mut pulse, [life_ms; 100]).unwrap();
+            assert!(given_up <= TRUST_MS + FIRST_MS, "{life_ms}: {given_up}");
+        }
+        // And those after one that had lasted for a while.
+        let mut pulse = Pulse::new(0, true);
+        let first = [TRUST_MS / 2];
+        let given_up = lives(&mut pulse, first.into_iter().chain([5_000; 100]));
+        assert!(given_up.unwrap() <= TRUST_MS * 3 / 2 + 5_000);
+    }
+
+    #[test]
+    fn on_trial_a_manager_may_be_killed_a_few_times() {
+        for kills in 1..4 {
+            for life_ms in [3_000, 10_000, HANG_MS - 500] {
+                let mut pulse = Pulse::new(0, true);
+                let killed = std::iter::repeat_n(life_ms, kills);
+                let given_up = lives(&mut pulse, killed.chain([600_000]));
+                assert_eq!(given_up, None, "{kills} times after {life_ms} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_good_or_lasts_may_have_its_manager_killed_for_ever() {
+        let mut good = Pulse::new(0, false);
+        assert_eq!(lives(&mut good, [3_000; 1_000]), None);
+        let mut lasts = Pulse::new(0, true);
+        let first = [TRUST_MS + 2 * ASK_MS];
+        let killed = first.into_iter().chain([3_000; 1_000]);
+        assert_eq!(lives(&mut lasts, killed), None);
     }
 
     #[test]
