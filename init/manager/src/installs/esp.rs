@@ -16,7 +16,7 @@ use rustix::fs::{Advice, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::uki;
-use super::volume::{Access, Volume};
+use super::volume::{Access, Volume, once_free};
 
 /// The entries, below the volume's root.
 const ENTRIES: &str = "EFI/Linux";
@@ -324,24 +324,14 @@ fn write_all(mut file: &File, mut content: impl Read, size: u64) -> io::Result<(
     Ok(())
 }
 
-/// Opens a partition for nobody else: the kernel refuses one that is mapped or mounted. A mount, or a
-/// descriptor, that was just given back may take a moment to end.
+/// Opens a partition for nobody else: the kernel refuses one that is mapped or mounted.
 ///
 /// # Errors
 /// The system's; `EBUSY` when somebody uses it.
 pub(crate) fn open_alone(device: &Path) -> io::Result<File> {
-    let mut tries = 50;
-    loop {
-        let flags = OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
-        match rustix::fs::open(device, flags, Mode::empty()) {
-            Ok(file) => return Ok(file.into()),
-            Err(Errno::BUSY) if tries > 0 => {
-                tries -= 1;
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let flags = OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
+    let open = || Ok(rustix::fs::open(device, flags, Mode::empty())?.into());
+    once_free(open)
 }
 
 fn mend_on(device: &Path, gives_way: &[String]) -> io::Result<Option<String>> {

@@ -24,8 +24,27 @@ pub(super) enum Access {
 pub(super) struct Volume(OwnedFd);
 
 const BUSY: i32 = Errno::BUSY.raw_os_error();
-/// How often a mount that is busy is tried again, and the pause between.
+/// How often what is busy is tried again, and the pause between.
 const BUSY_TRIES: (u32, Duration) = (500, Duration::from_millis(20));
+
+/// Takes a device with `take`, which may be busy for a while: a mount or a descriptor that was given
+/// back lasts until every process that this one is starting has executed its program; until then it
+/// has a copy.
+///
+/// # Errors
+/// `take`'s; `EBUSY` when somebody uses the device all the time.
+pub(super) fn once_free<T>(mut take: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let (mut tries, pause) = BUSY_TRIES;
+    loop {
+        match take() {
+            Err(error) if error.raw_os_error() == Some(BUSY) && tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(pause);
+            }
+            taken => return taken,
+        }
+    }
+}
 
 impl Volume {
     /// Mounts the volume on `device`.
@@ -33,19 +52,8 @@ impl Volume {
     /// # Errors
     /// The system's; `ENODEV` while the kernel has no vfat yet.
     pub(super) fn mount(device: &Path, access: Access) -> io::Result<Volume> {
-        let mut tries = BUSY_TRIES.0;
-        loop {
-            // One that was given back lasts until every process that this one is starting has
-            // executed its program: until then it has a copy of the descriptor. And what is mounted
-            // for reading cannot be mounted for writing as well.
-            match Volume::mount_now(device, access) {
-                Err(error) if error.raw_os_error() == Some(BUSY) && tries > 0 => {
-                    tries -= 1;
-                    std::thread::sleep(BUSY_TRIES.1);
-                }
-                mounted => return mounted,
-            }
-        }
+        // What is mounted for reading cannot be mounted for writing as well.
+        once_free(|| Volume::mount_now(device, access))
     }
 
     fn mount_now(device: &Path, access: Access) -> io::Result<Volume> {
@@ -78,5 +86,26 @@ impl Volume {
     /// Where its files are, while this lives.
     pub(super) fn root(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_busy_is_waited_for() {
+        let mut left = 100;
+        let taken = once_free(|| {
+            left -= 1;
+            match left {
+                0 => Ok("free"),
+                _ => Err(io::Error::from(Errno::BUSY)),
+            }
+        });
+        assert_eq!(taken.unwrap(), "free");
+        let refused = once_free(|| Err::<(), _>(io::Error::from(Errno::NODEV)));
+        let code = refused.unwrap_err().raw_os_error();
+        assert_eq!(code, Some(Errno::NODEV.raw_os_error()));
     }
 }
