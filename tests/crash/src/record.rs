@@ -5,7 +5,8 @@
 //! without its counter; then nothing but the record says that what boots is on trial. So the record's
 //! words have to be in a write to the state partition, and that write be followed by a flush, before
 //! the first write with which the new version boots. Where on the partition they are does not
-//! matter: the file system may write them to a journal first.
+//! matter: the file system may write them to a journal first. Nor is it known here whether a name
+//! leads to them by then: that is for the file system's own tools to say.
 
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -6,6 +6,8 @@
 //!
 //! `cargo vm crash` sets how many states and boots there are.
 
+mod record;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -178,6 +180,7 @@ fn is_recorded_first(trace: &Trace, disk: &Disk, known: &Known) -> Result<()> {
     ];
     let words = words.each_ref().map(String::as_str);
     let found = orlop_crash::recorded(trace, disk, known, &words)?;
+    record::lasts(trace, disk, found, &words)?;
     let naming = found.flush + 1..found.bootable + 1;
     let late = trace.swapped(found.write..found.flush + 1, naming);
     let late = late.context("the record and the name overlap")?;
