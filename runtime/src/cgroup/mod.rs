@@ -38,7 +38,7 @@ pub(crate) use kill::{ends_within, identity, kill, signal};
 use limits::Write;
 pub(crate) use manager::Manager;
 pub(crate) use processes::{open_of, processes};
-pub(crate) use remove::remove;
+pub(crate) use remove::{leave_to_systemd, remove};
 pub(crate) use stats::stats;
 pub(crate) use systemd::{PROPERTY_ANNOTATIONS, Scope, attach, stop};
 pub(crate) use update::update;

@@ -25,6 +25,15 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Waits for systemd to remove the cgroup of a scope, as it does once it has seen that nothing is
+/// in it. Of a cgroup that is gone before it has looked it never learns that, and the scope stays.
+pub(crate) fn leave_to_systemd(path: &Path) {
+    let deadline = Instant::now() + EMPTY_WITHIN;
+    while path.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Waits for a line of cgroup.events to change, a twentieth of a second at most.
 fn wait_for_change(path: &Path) {
     // A failure only means that we look again sooner.

@@ -97,16 +97,17 @@ fn remove(dir: Dir, id: &str, force: bool) -> Result<()> {
 }
 
 /// Has systemd take its cgroup away, and takes away what is left then. Where another container
-/// has one at the same place, that is left alone. By force also without systemd: a scope in
-/// which nothing is left ends by itself. One that has ended is forgotten by systemd, failed or
+/// has one at the same place, that is left alone. By force also where systemd cannot be
+/// asked: a scope in which nothing is left ends by itself. One that has ended is forgotten by systemd, failed or
 /// not, so nobody has to be asked, who may be gone with its user's login.
 fn leave_cgroup(record: &Record, force: bool) -> Result<()> {
     let Some(own) = cgroup_of(record) else {
         return Ok(());
     };
-    let left = record.scope.as_ref().map_or(Ok(()), cgroup::stop);
-    if !force {
-        left?;
+    match record.scope.as_ref().map_or(Ok(()), cgroup::stop) {
+        Ok(()) => {}
+        Err(_) if force => cgroup::leave_to_systemd(own),
+        Err(error) => return Err(error),
     }
     cgroup::remove(own)
 }

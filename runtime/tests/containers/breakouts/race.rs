@@ -5,7 +5,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, RenameFlags, renameat_with};
@@ -20,11 +20,18 @@ use super::without_user_namespace;
 const ROUND: Duration = Duration::from_secs(2);
 
 /// How long it is run where the machine is so slow that no container has begun by then.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(120);
 
-/// Swaps the two names for as long as `during` takes.
-fn swapping(dir: &Path, pairs: &[(&str, &str)], during: impl FnOnce()) {
-    let stop = AtomicBool::new(false);
+/// How long the names stay as they are between two swaps: far less than a container takes to
+/// begin, and twice as long for each that was refused since one began. So some begin wherever
+/// this runs.
+fn pause(refused: u32) -> Duration {
+    Duration::from_micros(100) * (1 << refused.min(16))
+}
+
+/// Swaps the two names for as long as `during` takes, which counts those that were refused.
+fn swapping(dir: &Path, pairs: &[(&str, &str)], during: impl FnOnce(&AtomicU32)) {
+    let (stop, refused) = (AtomicBool::new(false), AtomicU32::new(0));
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let dir = rustix::fs::open(dir, flags, Mode::empty()).unwrap();
     std::thread::scope(|scope| {
@@ -33,11 +40,16 @@ fn swapping(dir: &Path, pairs: &[(&str, &str)], during: impl FnOnce()) {
                 for (one, other) in pairs {
                     renameat_with(&dir, *one, &dir, *other, RenameFlags::EXCHANGE).unwrap();
                 }
-                std::thread::sleep(Duration::from_micros(100));
+                let swapped = Instant::now();
+                while swapped.elapsed() < pause(refused.load(Ordering::Relaxed))
+                    && !stop.load(Ordering::Relaxed)
+                {
+                    std::thread::sleep(pause(0));
+                }
             }
         });
         // The thread ends with the test, failed or not.
-        let raced = std::panic::catch_unwind(std::panic::AssertUnwindSafe(during));
+        let raced = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| during(&refused)));
         stop.store(true, Ordering::Relaxed);
         raced.unwrap();
     });
@@ -45,14 +57,16 @@ fn swapping(dir: &Path, pairs: &[(&str, &str)], during: impl FnOnce()) {
 
 /// Runs containers for a while: each begins, as `check` says of its output, or is refused in
 /// one line. Some have to begin: where all are refused, nothing was raced.
-fn race(bench: &Bench, check: impl Fn(&str)) {
+fn race(bench: &Bench, refused: &AtomicU32, check: impl Fn(&str)) {
     let (began, mut good) = (Instant::now(), 0);
     while began.elapsed() < ROUND || (good == 0 && began.elapsed() < LONGEST) {
         let (status, said) = bench.run();
         if said.starts_with("orlop-runtime: ") {
             assert_eq!((status, said.lines().count()), (1, 1), "{said}");
+            refused.fetch_add(1, Ordering::Relaxed);
         } else {
             check(&said);
+            refused.store(0, Ordering::Relaxed);
             good += 1;
         }
         bench.assert_nothing_left();
@@ -78,7 +92,7 @@ fn with_and_without_user_namespace(bench: &mut Bench, mut once: impl FnMut(&Benc
 
 /// Runs containers while names in `dir` are swapped.
 fn race_swapped(bench: &Bench, dir: &Path, pairs: &[(&str, &str)], check: impl Fn(&str)) {
-    swapping(dir, pairs, || race(bench, check));
+    swapping(dir, pairs, |refused| race(bench, refused, check));
 }
 
 /// Makes it the container's root's, as the whole root file system is.
